@@ -1,0 +1,1 @@
+"""Census, trace, program and fickling gate: judge a stream without running it."""

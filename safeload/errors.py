@@ -1,0 +1,138 @@
+"""The errors of safeload: one tree, so that one ``except`` clause is enough.
+
+Rule: hostile or broken input raises only these; a mistake of the caller (a wrong type, an unknown
+policy name) raises ``TypeError`` or ``ValueError``. Every class that the reader of a pickle can meet is a
+``pickle.UnpicklingError`` too, so that code written for ``pickle.load`` keeps catching it. Messages say
+what to do next and never quote payload bytes.
+"""
+
+from __future__ import annotations
+
+import pickle
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from safeload.findings import Report
+
+__all__ = [
+    "AuditError",
+    "DecryptionError",
+    "EnvelopeError",
+    "FormatError",
+    "KeyProviderError",
+    "LimitExceededError",
+    "LoadError",
+    "MissingKeyError",
+    "PolicyError",
+    "SafeloadError",
+    "SchemaError",
+    "TruncatedError",
+    "VerificationError",
+]
+
+
+class SafeloadError(Exception):
+    """Root of every error that safeload raises about an artifact, a key or a sink.
+
+    Attributes:
+        code: stable, machine-readable reason such as ``"envelope.expired"``.
+        stage: the stage of the pipeline that refused (``"verify"``, ``"analyse"``, ``"load"`` ...).
+        report: the :class:`~safeload.Report` of the artifact where one exists, else ``None``.
+    """
+
+    default_code: ClassVar[str] = "safeload.error"
+    default_stage: ClassVar[str] = ""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        stage: str | None = None,
+        report: Report | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.code = code or self.default_code
+        self.stage = stage or self.default_stage
+        self.report = report
+
+
+class FormatError(SafeloadError, pickle.UnpicklingError):
+    """The bytes are not a well-formed artifact of a format that safeload reads."""
+
+    default_code = "format.malformed"
+    default_stage = "read"
+
+
+class TruncatedError(FormatError, EOFError):
+    """The artifact ends before it is complete (also an ``EOFError``, as with ``pickle.load``)."""
+
+    default_code = "format.truncated"
+
+
+class LimitExceededError(SafeloadError, pickle.UnpicklingError):
+    """Handling the artifact would cost more than a configured limit allows."""
+
+    default_code = "limit.exceeded"
+    default_stage = "analyse"
+
+
+class EnvelopeError(SafeloadError, pickle.UnpicklingError):
+    """The envelope is missing where one is required, or it cannot be opened."""
+
+    default_code = "envelope.invalid"
+    default_stage = "verify"
+
+
+class VerificationError(EnvelopeError):
+    """The signature does not hold for these bytes, this key and this context."""
+
+    default_code = "envelope.verification"
+
+
+class DecryptionError(EnvelopeError):
+    """The authenticated ciphertext could not be decrypted."""
+
+    default_code = "envelope.decryption"
+    default_stage = "decrypt"
+
+
+class MissingKeyError(EnvelopeError):
+    """No usable key for this envelope is in the key ring."""
+
+    default_code = "envelope.missing-key"
+
+
+class PolicyError(SafeloadError, pickle.UnpicklingError):
+    """The policy or the analysis refused the artifact; ``report`` tells everything that was found."""
+
+    default_code = "policy.refused"
+    default_stage = "decide"
+
+
+class LoadError(SafeloadError, pickle.UnpicklingError):
+    """An allowed artifact failed while it was being rebuilt; the cause is chained."""
+
+    default_code = "load.failed"
+    default_stage = "load"
+
+
+class SchemaError(SafeloadError, pickle.UnpicklingError):
+    """The object does not match the JSON Schema it was to be checked against."""
+
+    default_code = "schema.mismatch"
+    default_stage = "validate"
+
+
+class KeyProviderError(SafeloadError):
+    """A key could not be fetched: environment, file, OS keyring or command."""
+
+    default_code = "keys.provider"
+    default_stage = "keys"
+
+
+class AuditError(SafeloadError):
+    """A required audit sink failed, so the operation was stopped."""
+
+    default_code = "audit.sink-failed"
+    default_stage = "audit"

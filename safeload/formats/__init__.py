@@ -1,0 +1,1 @@
+"""Containers: detect by content, split into streams and buffers."""

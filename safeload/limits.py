@@ -1,0 +1,55 @@
+"""The bounds that keep a hostile artifact from exhausting the process that reads it.
+
+One frozen dataclass; every bound has a default that real artifacts stay far below, and a
+:class:`~safeload.errors.LimitExceededError` that names the field to raise. Sizes are bytes, the rest are counts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+__all__ = ["DEFAULT_LIMITS", "Limits"]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds for reading, analysing and loading one artifact.
+
+    Attributes:
+        max_artifact_bytes: size of the whole artifact.
+        max_stream_bytes: size of one opcode stream without its long literals (array bytes).
+        max_code_stream_bytes: the same for a stream that imports anything.
+        max_tuple_depth: nesting of tuples (CPython hashes tuples recursively in C).
+        max_hash_work: elements visited when every dict key and set member of a stream is hashed once.
+        max_probes: longest chain of colliding keys in one dict or set.
+        max_constructed_keys: dict keys and set members in one stream that are made by a call.
+        max_integer_digits: length of an integer written as text (protocol 0).
+        max_global_name: length of a module or attribute name.
+        max_globals: distinct globals in one artifact.
+        max_operations: imports, calls and state sets in one stream.
+        max_claims_bytes: size of an envelope's claims.
+    """
+
+    max_artifact_bytes: int = 1 << 36
+    max_stream_bytes: int = 1 << 30
+    max_code_stream_bytes: int = 1 << 30
+    max_tuple_depth: int = 500
+    max_hash_work: int = 50_000_000
+    max_probes: int = 1_000
+    max_constructed_keys: int = 100_000
+    max_integer_digits: int = 4_300
+    max_global_name: int = 1_024
+    max_globals: int = 10_000
+    max_operations: int = 10_000_000
+    max_claims_bytes: int = 65_536
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if not isinstance(value, int) or isinstance(value, bool):
+                raise TypeError(f"Limits.{field.name} must be an int, not {type(value).__name__}")
+            if value < 1:
+                raise ValueError(f"Limits.{field.name} must be at least 1, got {value}")
+
+
+DEFAULT_LIMITS = Limits()

@@ -1,0 +1,110 @@
+"""The code part of a pickle: which globals it imports and what it does with them.
+
+Shared vocabulary between the analysis (which finds the uses), the policy (which judges them) and the
+pipeline. It holds no logic of either. In a traced argument a global or a call result is a *stand-in*, an
+inert object of the classes below; everything else is plain data.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+__all__ = [
+    "Kind",
+    "Program",
+    "Standin",
+    "StandinType",
+    "Use",
+    "global_name",
+    "producer",
+]
+
+
+class Kind(enum.StrEnum):
+    """What a stream does with a global."""
+
+    REFERENCE = "reference"  # the global is imported
+    CALL = "call"  # callable(*args): REDUCE, OBJ and INST with arguments
+    CONSTRUCT = "construct"  # cls.__new__(cls, *args): NEWOBJ, NEWOBJ_EX, OBJ and INST without arguments
+    STATE = "state"  # BUILD on an object that the global made
+    ITEMS = "items"  # APPEND(S), SETITEM(S), ADDITEMS on an object that the global made
+    CLASS_STATE = "class-state"  # BUILD or items on the global itself: patches it for the whole process
+    COMPUTED = "computed"  # a call of something that a call returned
+    PERSISTENT = "persistent"  # a persistent id; the name is empty
+
+
+class Use(NamedTuple):
+    """One operation of a trace.
+
+    ``name`` is the global's policy name (``module.attr``, or ``module:outer.inner`` for a dotted qualname). ``args``
+    is the tuple of arguments for CALL and CONSTRUCT (keyword arguments of NEWOBJ_EX as a last
+    ``dict`` wrapped in :class:`Keywords`), a 1-tuple with the state for STATE, otherwise ``()``.
+    """
+
+    kind: Kind
+    name: str
+    args: tuple[Any, ...] = ()
+
+
+class Keywords(dict[str, Any]):
+    """Keyword arguments of a NEWOBJ_EX, told apart from a dict that is a positional argument."""
+
+
+class StandinType(type):
+    """Metaclass of the inert classes that stand for globals while a stream is traced."""
+
+    safeload_name: str
+
+
+class Standin:
+    """Base of the inert objects that stand for the result of a call or a construction."""
+
+    __slots__ = ()
+    safeload_producer: str
+
+
+def global_name(value: object) -> str | None:
+    """The policy name of the global that ``value`` stands for, or ``None`` if it is not one."""
+    return value.safeload_name if isinstance(value, StandinType) else None
+
+
+def producer(value: object) -> str | None:
+    """The policy name of the class or callable that made the stand-in ``value``, or ``None`` for data."""
+    return value.safeload_producer if isinstance(value, Standin) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A trace reduced to what matters for a decision.
+
+    Attributes:
+        uses: every use, in the order of the stream.
+        operations: the distinct ``(kind, name)`` pairs, in order of first use.
+    """
+
+    uses: tuple[Use, ...] = ()
+    operations: tuple[tuple[Kind, str], ...] = ()
+
+    @classmethod
+    def of(cls, uses: Iterable[Use]) -> Program:
+        """The program of a trace."""
+        kept = tuple(uses)
+        return cls(kept, tuple(dict.fromkeys((use[0], use[1]) for use in kept)))
+
+    @property
+    def globals(self) -> tuple[str, ...]:
+        """The imported globals, in order of first import."""
+        return tuple(name for kind, name in self.operations if kind is Kind.REFERENCE)
+
+    def lines(self) -> Iterator[str]:
+        """The canonical form: ``"<kind> <name>"``, sorted; equal programs have equal lines."""
+        return iter(sorted(f"{kind.value} {name}" for kind, name in self.operations))
+
+    @property
+    def digest(self) -> str:
+        """Hex SHA-256 of the canonical form."""
+        return hashlib.sha256("\n".join(self.lines()).encode("utf-8", "surrogatepass")).hexdigest()
