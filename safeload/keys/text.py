@@ -19,9 +19,13 @@ PREFIXES = ("slk1", "slr1", "slp1")
 
 
 def encode_key(prefix: str, suite: Suite, material: bytes) -> str:
-    """The text of ``material``, with a CRC-32 that catches a cut or mistyped copy (it is no protection against
-    tampering).""" body = base64.urlsafe_b64encode(material).rstrip(b"=").decode("ascii") stem =
-    f"{prefix}.{suite.label}.{body}" return f"{stem}.{zlib.crc32(stem.encode('ascii')):08x}"
+    """The text of ``material``.
+
+    The CRC-32 catches a cut or mistyped copy; it is no protection against tampering.
+    """
+    body = base64.urlsafe_b64encode(material).rstrip(b"=").decode("ascii")
+    stem = f"{prefix}.{suite.label}.{body}"
+    return f"{stem}.{zlib.crc32(stem.encode('ascii')):08x}"
 
 
 def decode_key(text: str) -> tuple[str, Suite, bytes]:

@@ -59,6 +59,6 @@ def fetch_ring(location: str) -> KeyRing:
         return KeyRing(provider.fetch(locator), label=location if scheme != "command" else scheme)
     except SafeloadError:
         raise
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - the boundary to plug-ins
         # A plug-in's exception may carry a secret in its text: only its type is named, and nothing is chained.
         raise KeyProviderError(f"the key provider {scheme!r} failed with {type(error).__name__}") from None

@@ -86,9 +86,10 @@ def _check(name: str, status: os.stat_result) -> None:
             f"key file {name} belongs to user {status.st_uid}, who could replace it; run `chown {os.geteuid()} {name}`",
             code="keys.file-owner",
         )
-    if mode := stat.S_IMODE(status.st_mode) & 0o177:
+    mode = stat.S_IMODE(status.st_mode)
+    if mode & 0o177:
         raise KeyProviderError(
-            f"key file {name} has mode {stat.S_IMODE(status.st_mode):04o} (too open by {mode:04o}); run `chmod 600 {name}`",
+            f"key file {name} has mode {mode:04o}, others may read or change it; run `chmod 600 {name}`",
             code="keys.file-mode",
         )
 

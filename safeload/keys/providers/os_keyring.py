@@ -38,9 +38,9 @@ def read_entries(service: str, username: str = "safeload") -> list[KeyEntry]:
         ) from None
     try:
         text = keyring.get_password(service, username)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - backends raise anything
         raise KeyProviderError(
-            f"the OS key store failed with {type(error).__name__}; is it unlocked, and is there a backend (`keyring diagnose`)?",
+            f"the OS key store failed with {type(error).__name__}; is it unlocked? `keyring diagnose` shows its backend",
             code="keys.keyring-failed",
         ) from None
     if text is None:
