@@ -23,6 +23,7 @@ __all__ = [
     "Use",
     "global_name",
     "producer",
+    "snapshot",
 ]
 
 
@@ -44,12 +45,18 @@ class Use(NamedTuple):
 
     ``name`` is the global's policy name (``module.attr``, or ``module:outer.inner`` for a dotted qualname). ``args``
     is the tuple of arguments for CALL and CONSTRUCT (keyword arguments of NEWOBJ_EX as a last
-    ``dict`` wrapped in :class:`Keywords`), a 1-tuple with the state for STATE, otherwise ``()``.
+    ``dict`` wrapped in :class:`Keywords`), a 1-tuple with the state for STATE, otherwise ``()``. They are a
+    :func:`snapshot`, taken when the use was recorded: a stream can change a list or a dict after it was
+    passed, and a judge that looked later would see other arguments than the callable does.
+
+    ``target`` is the stand-in that a CALL or CONSTRUCT made or that a STATE or ITEMS changes, so that a rule can judge
+    a state by what the object was made with (a numpy dtype's state is memory-unsafe for any other type string).
     """
 
     kind: Kind
     name: str
     args: tuple[Any, ...] = ()
+    target: Any = None
 
 
 class Keywords(dict[str, Any]):
@@ -77,6 +84,31 @@ def global_name(value: object) -> str | None:
 def producer(value: object) -> str | None:
     """The policy name of the class or callable that made the stand-in ``value``, or ``None`` for data."""
     return value.safeload_producer if isinstance(value, Standin) else None
+
+
+def snapshot(args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """``args`` with the lists and dicts in it, and in tuples in it, copied one level deep.
+
+    Two levels are what the argument rules look at: ``(state,)``, ``(({...}, {...}),)``, ``((3, "|", None, names, fields, ...),)``.
+    """
+    for item in args:
+        kind = type(item)
+        if kind is tuple or kind is list or kind is dict or kind is Keywords:
+            return tuple([_copied(item) for item in args])
+    return args
+
+
+def _copied(item: Any) -> Any:
+    kind = type(item)
+    if kind is tuple:
+        return tuple([part.copy() if type(part) is list or type(part) is dict else part for part in item])
+    if kind is list:
+        return item.copy()
+    if kind is dict:
+        return item.copy()
+    if kind is Keywords:
+        return Keywords(item)
+    return item
 
 
 @dataclass(frozen=True, slots=True)
