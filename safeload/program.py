@@ -89,7 +89,7 @@ def producer(value: object) -> str | None:
 def snapshot(args: tuple[Any, ...]) -> tuple[Any, ...]:
     """``args`` with the lists and dicts in it, and in tuples in it, copied one level deep.
 
-    Two levels are what the argument rules look at: ``(state,)``, ``(({...}, {...}),)``, ``((3, "|", None, names, fields, ...),)``.
+    That is as deep as the argument rules look: ``(state,)``, ``(({...}, {...}),)``, ``((3, "|", None, names, {...}),)``.
     """
     for item in args:
         kind = type(item)
