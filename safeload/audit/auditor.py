@@ -18,7 +18,7 @@ import threading
 from dataclasses import dataclass, field
 from time import perf_counter_ns
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, Self, Unpack
+from typing import TYPE_CHECKING, ClassVar, Final, Self, Unpack
 
 from safeload.audit.event import AUDIT_NAMES, FIELD_NAMES, Event, Fields, Op, Phase, describe_error, make_event, new_id
 from safeload.errors import AuditError
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 __all__ = ["SILENT", "Auditor", "Operation"]
 
 _INHERITED: Final = ("sha256", "size", "container")  # what a stage says about the artifact, its whole operation says
+
+_audit: Final = sys.audit  # bound once: faster, and not to be replaced later
 
 # Process-wide extra sinks, filled by safeload.audit.testing.capture and nothing else.
 taps: list[Sink] = []
@@ -53,6 +55,9 @@ class Operation:
 
     __slots__ = ("_name", "_sha256", "correlation_id")
 
+    # Whether anyone reads the fields; gathering costly ones can be left out if not.
+    recording: ClassVar[bool] = False
+
     def __init__(self, name: str, correlation_id: str, sha256: str) -> None:
         self._name = name
         self.correlation_id = correlation_id
@@ -65,15 +70,17 @@ class Operation:
 
     def child(self, op: Op, /, **fields: Unpack[Fields]) -> Operation:
         """An operation inside this one: same correlation id, same artifact."""
-        return Operation(AUDIT_NAMES[op], self.correlation_id, fields.get("sha256", self._sha256))
+        return Operation(
+            AUDIT_NAMES[op], self.correlation_id, fields.get("sha256", self._sha256) if fields else self._sha256
+        )
 
     def __enter__(self) -> Self:
-        sys.audit(self._name, "attempt", self.correlation_id, "", self._sha256)
+        _audit(self._name, "attempt", self.correlation_id, "", self._sha256)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         if error is None:
-            sys.audit(self._name, "result", self.correlation_id, "", self._sha256)
+            _audit(self._name, "result", self.correlation_id, "", self._sha256)
         else:
             _audit_failure(self._name, self.correlation_id, error, self._sha256)
 
@@ -81,7 +88,7 @@ class Operation:
 def _audit_failure(name: str, correlation_id: str, error: BaseException, sha256: str) -> None:
     _, code, reason = describe_error(error)
     try:
-        sys.audit(name, "result", correlation_id, reason or code, sha256)
+        _audit(name, "result", correlation_id, reason or code, sha256)
     except Exception as hook_error:  # noqa: BLE001  a hook may veto by raising, but not hide why this failed
         error.add_note(f"an audit hook raised {type(hook_error).__name__} for the result of {name}")
 
@@ -90,6 +97,8 @@ class _RecordedOperation(Operation):
     """An operation of an auditor that has sinks."""
 
     __slots__ = ("_auditor", "_fields", "_op", "_parent", "_start", "operation_id")
+
+    recording = True
 
     def __init__(
         self, auditor: Auditor, op: str, correlation_id: str, parent: str, fields: Mapping[str, object]
@@ -241,7 +250,7 @@ class Auditor:
         """
         if self._entries or taps:
             return _RecordedOperation(self, op, new_id(), "", fields)
-        return Operation(AUDIT_NAMES[op], new_id(), fields.get("sha256", ""))
+        return Operation(AUDIT_NAMES[op], new_id(), fields.get("sha256", "") if fields else "")
 
     def complete(self, event: Event) -> Event:
         """Add what is the same for every event of this auditor."""
