@@ -89,7 +89,7 @@ def producer(value: object) -> str | None:
 def snapshot(args: tuple[Any, ...]) -> tuple[Any, ...]:
     """``args`` with the lists and dicts in it, and in tuples in it, copied one level deep.
 
-    That is as deep as the argument rules look: ``(state,)``, ``(({...}, {...}),)``, ``((3, "|", None, names, {...}),)``.
+    That is as deep as the argument rules look: ``(state,)``, ``(({...}, {...}),)``, ``((3, "|", None, (), {...}),)``.
     """
     for item in args:
         kind = type(item)
