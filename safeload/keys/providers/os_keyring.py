@@ -40,7 +40,7 @@ def read_entries(service: str, username: str = "safeload") -> list[KeyEntry]:
         text = keyring.get_password(service, username)
     except Exception as error:  # noqa: BLE001 - backends raise anything
         raise KeyProviderError(
-            f"the OS key store failed with {type(error).__name__}; is it unlocked? `keyring diagnose` shows its backend",
+            f"the OS key store failed with {type(error).__name__}; unlock it, or see `keyring diagnose`",
             code="keys.keyring-failed",
         ) from None
     if text is None:
