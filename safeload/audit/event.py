@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypedDict
 from safeload.errors import AuditError, KeyProviderError, LoadError, SafeloadError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from safeload.findings import Finding, Verdict
     from safeload.suites import Suite
@@ -73,11 +73,11 @@ class Fields(TypedDict, total=False):
     policy_digest: str | None
     program: str | None
     verdict: Verdict | str | None
-    findings: Iterable[Finding | str] | None
+    findings: Collection[Finding | str] | None
     streams: int | None
     operations: int | None
     action: str | None
-    unsafe: Iterable[str] | None
+    unsafe: Collection[str] | None
     reason_code: str | None
     reason: str | None
     outcome: Outcome
@@ -125,11 +125,13 @@ def _rules(value: object) -> object:
 
 
 def _words(value: object, attribute: str = "") -> object:
-    if isinstance(value, str) or not hasattr(value, "__iter__"):
+    if not isinstance(value, list | tuple | set | frozenset):
         return ["invalid"]
     words: dict[object, None] = {}
     for item in value:
-        words[_text(getattr(item, attribute, item) if attribute else item)] = None
+        word = _text(getattr(item, attribute, item) if attribute else item)
+        if word:
+            words[word] = None
         if len(words) == MAX_RULES:
             break
     return list(words)

@@ -165,9 +165,10 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[BinaryIO, int]]:
     except OSError as error:
         message = f"cannot read the trail {os.fspath(path)}: {error.strerror or type(error).__name__}"
         raise AuditError(message, code="audit.unreadable") from error
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise AuditError(f"{os.fspath(path)} is not a regular file, so no trail", code="audit.not-a-file")
     with os.fdopen(fd, "rb") as file:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise AuditError(f"{os.fspath(path)} is not a regular file, so no trail", code="audit.not-a-file")
         if os.name == "posix":  # half a line of a writer at work is not a torn line
             try:
                 lock.acquire(fd, 10.0, shared=True)

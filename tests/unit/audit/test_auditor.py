@@ -85,9 +85,14 @@ def test_the_private_reason_goes_to_the_trail_only():
 
 def test_set_outcome_and_reason_win_unless_they_say_ok():
     """A stage may name its own reason; it cannot call a failure a success."""
-    with capture() as events, pytest.raises(ValueError, match="x"), SILENT.operation("scan") as scan:
-        scan.set(outcome="ok", reason_code="scan.own")
-        raise ValueError("x")
+
+    def fail():
+        with SILENT.operation("scan") as scan:
+            scan.set(outcome="ok", reason_code="scan.own")
+            raise ValueError("x")
+
+    with capture() as events, pytest.raises(ValueError, match="x"):
+        fail()
     assert (events[-1]["outcome"], events[-1]["reason_code"]) == ("error", "scan.own")
 
 
@@ -138,10 +143,15 @@ def test_required_sink_failure_does_not_mask_an_error():
 def test_a_child_that_cannot_be_audited_stops_the_whole():
     """A required sink that breaks down halfway stops the load at the next stage."""
     sink = FailingSink()
-    with pytest.raises(AuditError), Auditor(required=[sink]).operation("load") as load:
-        sink.phases = ("attempt", "result")
-        with load.child("verify"):
-            pytest.fail("must not run")
+
+    def load():
+        with Auditor(required=[sink]).operation("load") as operation:
+            sink.phases = ("attempt", "result")
+            with operation.child("verify"):
+                pytest.fail("must not run")
+
+    with pytest.raises(AuditError):
+        load()
 
 
 def test_the_message_of_a_foreign_sink_error_is_not_quoted():

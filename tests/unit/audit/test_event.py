@@ -13,7 +13,17 @@ import pytest
 
 from safeload import errors
 from safeload.audit import Auditor, MemorySink
-from safeload.audit.event import AUDIT_NAMES, FIELD_NAMES, MAX_RULES, MAX_TEXT, Fields, Op, clean, describe_error, new_id
+from safeload.audit.event import (
+    AUDIT_NAMES,
+    FIELD_NAMES,
+    MAX_RULES,
+    MAX_TEXT,
+    Fields,
+    Op,
+    clean,
+    describe_error,
+    new_id,
+)
 from safeload.audit.testing import assert_valid, capture, event_schema
 from safeload.findings import Finding, Severity, Verdict
 from safeload.suites import Suite
@@ -59,8 +69,9 @@ def test_all_fields_in_their_documented_types():
     finding = Finding("policy.call-not-allowed", Severity.HIGH, "SECRET message", evidence="SECRET")
     event = result_of(
         sha256=SHA, size=10, payload_size=9, container="pickle", codec="pickle", layout="inline", key_id=b"\x01" * 16,
-        suite=Suite.HS256_GCM, policy_digest=SHA, program=SHA, verdict=Verdict.CLEAN, findings=[finding, finding, "x.y"],
-        streams=1, operations=2, action="fetch", unsafe=("mmap",), reason_code="a.b", reason="because",
+        suite=Suite.HS256_GCM, policy_digest=SHA, program=SHA, verdict=Verdict.CLEAN,
+       
+        findings=[finding, finding, "x.y"], streams=1, operations=2, action="fetch", unsafe=("mmap",), reason_code="a.b", reason="because",
     )  # fmt: skip
     assert event["key_id"] == "01" * 16
     assert event["suite"] == "hs256-gcm"
