@@ -8,8 +8,9 @@ what to do next and never quote payload bytes.
 
 from __future__ import annotations
 
+import functools
 import pickle
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 if TYPE_CHECKING:
     from safeload.findings import Report
@@ -24,11 +25,15 @@ __all__ = [
     "LoadError",
     "MissingKeyError",
     "PolicyError",
+    "ProtocolError",
     "SafeloadError",
     "SchemaError",
     "TruncatedError",
     "VerificationError",
 ]
+
+
+_Error = TypeVar("_Error", bound="SafeloadError")
 
 
 class SafeloadError(Exception):
@@ -63,11 +68,28 @@ class FormatError(SafeloadError, pickle.UnpicklingError):
     default_code = "format.malformed"
     default_stage = "read"
 
+    @classmethod
+    def wrap(cls, error: Exception) -> FormatError:
+        """The format error for what the C unpickler raised; see :meth:`LoadError.wrap` for its class."""
+        if isinstance(error, (pickle.UnpicklingError, EOFError)):
+            detail = str(error)
+        elif isinstance(error, UnicodeError):
+            detail = f"{error}; for a pickle written by Python 2 pass encoding='latin1' (or 'bytes')"
+        else:
+            detail = f"the unpickler raised {type(error).__name__}"  # its text may quote payload
+        return _mixed(cls, error)(f"not a well-formed pickle: {detail[:300]}")
+
 
 class TruncatedError(FormatError, EOFError):
     """The artifact ends before it is complete (also an ``EOFError``, as with ``pickle.load``)."""
 
     default_code = "format.truncated"
+
+
+class ProtocolError(FormatError, ValueError):
+    """The pickle declares a protocol that does not exist yet (also a ``ValueError``, as with ``pickle.load``)."""
+
+    default_code = "format.protocol"
 
 
 class LimitExceededError(SafeloadError, pickle.UnpicklingError):
@@ -115,6 +137,32 @@ class LoadError(SafeloadError, pickle.UnpicklingError):
 
     default_code = "load.failed"
     default_stage = "load"
+
+    @classmethod
+    def wrap(cls, error: Exception) -> LoadError:
+        """The load error for ``error``, which is also an instance of the builtin class that ``pickle.load`` would raise.
+
+        Code written for pickle catches ``AttributeError``, ``ImportError``, ``EOFError`` and the like.
+        """
+        return _mixed(cls, error)(f"the artifact is allowed but could not be rebuilt: {type(error).__name__}: {error}")
+
+
+# What unpickling raises besides UnpicklingError (documentation of pickle.UnpicklingError), subclasses first.
+_PICKLE_RAISES = (
+    ModuleNotFoundError, ImportError, AttributeError, EOFError, IndexError, KeyError, UnicodeError, OverflowError, ValueError,
+    TypeError, RecursionError, NotImplementedError, RuntimeError, MemoryError, BufferError, ZeroDivisionError, OSError,
+)  # fmt: skip
+
+
+def _mixed(cls: type[_Error], error: Exception) -> type[_Error]:
+    """``cls``, made an instance of the builtin class of ``error`` as well."""
+    base = next((base for base in _PICKLE_RAISES if isinstance(error, base)), None)
+    return cls if base is None or issubclass(cls, base) else _mixed_class(cls, base)
+
+
+@functools.cache
+def _mixed_class(cls: type[_Error], base: type[Exception]) -> type[_Error]:
+    return type(cls.__name__, (cls, base), {"__module__": __name__, "__doc__": cls.__doc__})
 
 
 class SchemaError(SafeloadError, pickle.UnpicklingError):

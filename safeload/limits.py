@@ -18,7 +18,6 @@ class Limits:
     Attributes:
         max_artifact_bytes: size of the whole artifact.
         max_stream_bytes: size of one opcode stream without its long literals (array bytes).
-        max_code_stream_bytes: the same for a stream that imports anything.
         max_tuple_depth: nesting of tuples (CPython hashes tuples recursively in C).
         max_hash_work: elements visited when every dict key and set member of a stream is hashed once.
         max_probes: longest chain of colliding keys in one dict or set.
@@ -32,7 +31,6 @@ class Limits:
 
     max_artifact_bytes: int = 1 << 36
     max_stream_bytes: int = 1 << 30
-    max_code_stream_bytes: int = 1 << 30
     max_tuple_depth: int = 500
     max_hash_work: int = 50_000_000
     max_probes: int = 1_000

@@ -1,0 +1,144 @@
+"""A cheap proof that hashing the keys of a pure-data stream is harmless.
+
+CPython hashes tuples recursively in C and compares colliding keys one by one, so a stream of a few
+kilobytes can crash or stall the process that loads it (:mod:`safeload.analysis.hashing` has the attacks). Two regular
+expressions recognise streams in which that cannot happen, at a fraction of the cost of loading them:
+
+* no tuple except flat ones made of literals in place (no sharing, no nesting), no frozenset, nothing but strings,
+  lists, dicts, sets and flat tuples in the memo;
+* numbers only where they cannot be keys (values of dicts with string keys, items of lists, in flat tuples), apart
+  from a bounded number of others.
+
+A stream that does not match is not refused: it takes the exact way. Rule: a pattern may only accept; whatever it
+does not recognise counts as unproven.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+
+from safeload.analysis import opcodes
+
+__all__ = ["is_harmless"]
+
+# Numbers that may be keys: with n of them in one dict, colliding at worst, insertion takes n * n / 2 steps of a few
+# nanoseconds, 0.1 s here.
+_LOOSE_NUMBERS = 8_192
+# Below this size a stream cannot hold that many numbers.
+_SMALL = 2 * _LOOSE_NUMBERS
+
+_CONSTANTS = (rb"[N\x88\x89]",)
+_TUPLE_1, _TUPLE_2, _TUPLE_3 = rb"\x85", rb"\x86", rb"\x87"
+
+
+def _any(*alternatives: bytes) -> bytes:
+    return b"(?:" + b"|".join(alternatives) + b")"
+
+
+class _Dialect:
+    """How one generation of protocols writes memo operations, strings and numbers.
+
+    Every alternative begins with a literal byte, because the regular expression engine rejects such a branch without
+    entering it.
+    """
+
+    def __init__(self, memo: bytes, get: tuple[bytes, ...], strings: tuple[bytes, ...], numbers: tuple[bytes, ...]) -> None:
+        self.memo = _any(memo) + b"?+"
+        self.get = get
+        self.strings = tuple(string + self.memo for string in strings)
+        self.numbers = numbers
+        self.number = re.compile(b"(?s)" + _any(*numbers))
+        self.atoms = (*numbers, *self.strings, *_CONSTANTS)
+        self.keys = (*self.strings, *get)
+        self.values = (*self.atoms, *get)
+        # What may stand anywhere. A container is memoized right after it is made; a number never is.
+        self.plain = (rb"[\]\}\x8f]" + self.memo, *get, rb"\([ld]" + self.memo, rb"[(aesu\x90.\x97\x98]", rb"\x80.")
+
+    def tuples(self) -> tuple[bytes, ...]:
+        """Runs of atoms, made into a flat tuple by the opcode behind them if there is one."""
+        atom, memo = _any(*self.atoms), self.memo
+        after_3 = _any(_TUPLE_1, _TUPLE_2, _TUPLE_3) + memo
+        run = atom + _any(
+            atom + _any(atom + b"++" + _any(after_3) + b"?+", _any(_TUPLE_1, _TUPLE_2) + memo, b""), _TUPLE_1 + memo, b""
+        )
+        return (run, rb"\(" + atom + rb"*+t" + memo, rb"\)" + memo)
+
+    def counted_values(self) -> tuple[bytes, ...]:
+        """One value, exactly (between keys the count matters): an atom, a memo reference or a tuple of numbers."""
+        number, memo = _any(*self.numbers), self.memo
+        after_2 = number + _any(_TUPLE_2, number + _TUPLE_3) + memo
+        numeric = number + _any(after_2, _TUPLE_1 + memo) + b"?+"
+        return (*self.strings, *_CONSTANTS, *self.get, numeric, rb"\(" + number + rb"*+t" + memo)
+
+    def nested(self, values: tuple[bytes, ...]) -> tuple[bytes, ...]:
+        """``values`` and lists and dicts of them."""
+        value, key, memo = _any(*values), _any(*self.keys), self.memo
+        lists = rb"[\]]" + memo + _any(rb"\(" + value + b"++e", value + b"a") + b"?+"
+        dicts = rb"[\}]" + memo + _any(rb"\(" + _any(key + value) + b"++u", key + value + b"s") + b"?+"
+        return (*values, lists, dicts)
+
+    @functools.cached_property
+    def small(self) -> re.Pattern[bytes]:
+        """For streams too short to hold many numbers: only tuples and the memo matter."""
+        return re.compile(b"(?s)" + _any(*self.tuples(), *self.plain) + b"*+")
+
+    @functools.cached_property
+    def large(self) -> re.Pattern[bytes]:
+        """Numbers only as items of lists, in flat tuples, or as values of string keys."""
+        values = self.nested(self.counted_values())
+        pairs = _any(_any(*self.keys) + _any(*values))
+        return re.compile(
+            b"(?s)"
+            + _any(
+                rb"\(" + _any(*self.tuples(), *self.get, *values[-2:]) + b"++e",
+                rb"\(" + pairs + b"++u",
+                _any(*self.keys) + _any(*self.numbers) + b"s",
+                _any(*self.numbers) + b"a",
+                *(self.tuples()[1:]),
+                *self.strings,
+                *_CONSTANTS,
+                *self.plain,
+            )
+            + b"*+"
+        )
+
+
+@functools.lru_cache(maxsize=3)
+def _dialect(protocol: int) -> _Dialect:
+    if protocol >= 4:
+        return _Dialect(
+            rb"\x94", (rb"h.", rb"j...."), (rb"[\x8cC]" + opcodes.COUNTED_1,), (rb"K.", rb"M..", rb"J....", rb"G.{8}", rb"\x8a" + opcodes.COUNTED_1)
+        )
+    if protocol >= 1:
+        return _Dialect(
+            rb"q.|r....",
+            (rb"h.", rb"j...."),
+            (rb"[XT]" + opcodes.COUNTED_4, rb"[UC]" + opcodes.COUNTED_1),
+            (rb"K.", rb"M..", rb"J....", rb"G.{8}", rb"\x8a" + opcodes.COUNTED_1, opcodes.LONG),
+        )
+    return _Dialect(rb"p[0-9]++\n", (opcodes.GET,), (opcodes.UNICODE, opcodes.STRING), (opcodes.INT, opcodes.FLOAT, opcodes.LONG))
+
+
+_MEMO_OPCODES = (b"\x94", b"q", b"r", b"p")
+
+
+def is_harmless(code: bytes, protocol: int) -> bool:
+    """Whether the canonical stream ``code``, without code-carrying opcodes, is proven harmless to hash."""
+    dialect = _dialect(min(protocol, 4) if protocol != 1 else 2)
+    end = len(code)
+    if end <= _SMALL:
+        return dialect.small.match(code).end() == end  # type: ignore[union-attr]
+    pattern, number = dialect.large, dialect.number
+    pos = loose = 0
+    while True:
+        pos = pattern.match(code, pos).end()  # type: ignore[union-attr]
+        if pos == end:
+            return True
+        found = number.match(code, pos)
+        loose += 1
+        if found is None or loose > _LOOSE_NUMBERS:
+            return False
+        pos = found.end()
+        if code[pos : pos + 1] in _MEMO_OPCODES:
+            return False

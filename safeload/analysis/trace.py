@@ -1,0 +1,266 @@
+"""What would a stream import, call and change? Asked of CPython's own unpickler, with inert stand-ins.
+
+The stream runs on the C unpickler that will load it, so there is no second parser to disagree with it. Instead of
+importing, ``find_class`` answers with a class made for the name, whose metaclass records what the stream does with
+it and does nothing. The unpickler has no branches: it executes every opcode in order whatever the values are, so the
+trace is complete. Rule: nothing here imports, resolves or calls anything that a stream names.
+"""
+
+from __future__ import annotations
+
+import pickle
+from typing import TYPE_CHECKING, Any
+
+from safeload.errors import FormatError, LimitExceededError, SafeloadError
+from safeload.feed import CodeFeed
+from safeload.program import Keywords, Kind, Standin, StandinType, Use, snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from safeload.limits import Limits
+
+__all__ = ["Tracer", "legacy_name", "policy_name"]
+
+_CONTAINERS = (list, dict, Keywords)
+# A call of one of these makes an instance of the class in its first argument (CPython, Lib/copyreg.py).
+_CONSTRUCTORS = frozenset({"copyreg._reconstructor", "copyreg.__newobj__", "copyreg.__newobj_ex__"})
+
+
+def policy_name(module: str, qualname: str) -> str:
+    """The name that policies use: ``module.attr``, or ``module:outer.inner`` for a dotted qualname."""
+    return f"{module}:{qualname}" if "." in qualname else f"{module}.{qualname}"
+
+
+def legacy_name(module: str, name: str) -> tuple[str, str]:
+    """What a Python 2 name is called today (as ``find_class`` maps it below protocol 3 with ``fix_imports``)."""
+    import _compat_pickle
+
+    mapped = _compat_pickle.NAME_MAPPING.get((module, name))
+    if mapped is not None:
+        return mapped
+    return _compat_pickle.IMPORT_MAPPING.get(module, module), name
+
+
+class Tracer:
+    """Traces streams that share a memo; ``uses`` grows from call to call."""
+
+    def __init__(self, limits: Limits, *, fix_imports: bool = True, encoding: str = "ASCII", errors: str = "strict") -> None:
+        self.limits = limits
+        self.uses: list[Use] = []
+        self.spellings: dict[tuple[str, str], str] = {}
+        self._protocol = 0
+        self._copied = 0
+        self._fix_imports = fix_imports
+        self._options = {"encoding": encoding, "errors": errors}
+        self._feed = CodeFeed()
+        self._standins: dict[str, type] = {}
+        self._buffers = _Buffers()
+        self._unpickler = _TracingUnpickler(
+            self._feed, find=self._find, record=self._record, buffers=self._buffers, **self._options
+        )
+
+    def trace(self, code: bytes, protocol: int, buffers: Iterable[Any] = ()) -> Any:
+        """Run one canonical stream; returns what it builds, with stand-ins for everything that is not plain data.
+
+        Raises:
+            FormatError: the unpickler does not accept the stream.
+            LimitExceededError: more uses or globals than the limits allow.
+        """
+        self._protocol = protocol
+        self._feed.feed(code)
+        self._buffers.load(buffers)
+        try:
+            return self._unpickler.load()
+        except SafeloadError:
+            raise
+        except RecursionError as error:
+            raise LimitExceededError(
+                "the pickle nests its keys deeper than Python's recursion limit", code="limit.recursion"
+            ) from error
+        except MemoryError as error:
+            raise LimitExceededError("the pickle needs more memory than there is", code="limit.memory") from error
+        except Exception as error:
+            raise FormatError.wrap(error) from error
+
+    @property
+    def memo(self) -> Any:
+        """The unpickler's memo (a proxy, as of ``pickle.Unpickler``)."""
+        return self._unpickler.memo
+
+    def _record(self, kind: Kind, name: str, args: tuple[Any, ...] = (), target: Any = None) -> None:
+        uses = self.uses
+        uses.append(Use(kind, name, self._kept(args) if args else args, target))
+        if len(uses) > self.limits.max_operations:
+            raise LimitExceededError(
+                f"the pickle uses more than max_operations={self.limits.max_operations:,} imports, calls and state sets",
+                code="limit.operations",
+            )
+
+    def _kept(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        """A snapshot of ``args``; a stream that passes a large list again and again runs into the limit."""
+        kept = snapshot(args)
+        if kept is not args:
+            self._copied += sum(len(item) for item in kept if type(item) in _CONTAINERS)
+            self._copied += sum(
+                len(part) for item in kept if type(item) is tuple for part in item if type(part) in _CONTAINERS
+            )
+            if self._copied > self.limits.max_hash_work:
+                raise LimitExceededError(
+                    f"the pickle passes lists and dicts of more than max_hash_work={self.limits.max_hash_work:,} items to calls",
+                    code="limit.hash-work",
+                )
+        return kept
+
+    def _find(self, module: str, name: str) -> type:
+        spelling = (module, name)
+        known = self.spellings.get(spelling)
+        if known is None:
+            known = self.spellings[spelling] = self._learn(module, name)
+        self._record(Kind.REFERENCE, known)
+        return self._standins[known]
+
+    def _learn(self, module: str, name: str) -> str:
+        """Check a name seen for the first time and make its stand-in."""
+        limit = self.limits.max_global_name
+        if not isinstance(module, str) or not isinstance(name, str):
+            raise FormatError("a global is named by something that is not a string")
+        if len(module) + len(name) > limit:
+            raise LimitExceededError(
+                f"a global's name is longer than max_global_name={limit:,}", code="limit.global-name"
+            )
+        if not _is_path(module) or not _is_path(name):
+            raise FormatError(
+                "a global's name is not made of Python identifiers; no pickler writes that", code="format.global-name"
+            )
+        if self._protocol < 3 and self._fix_imports:
+            module, name = legacy_name(module, name)
+        if self._protocol < 4 and "." in name:
+            raise FormatError(
+                "a dotted global needs protocol 4; older protocols look the name up whole", code="format.global-name"
+            )
+        known = policy_name(module, name)
+        if known not in self._standins:
+            if len(self._standins) >= self.limits.max_globals:
+                raise LimitExceededError(
+                    f"the pickle imports more than max_globals={self.limits.max_globals:,} names", code="limit.globals"
+                )
+            self._standins[known] = _make_standin(known, self._record)
+        return known
+
+
+class _Buffers:
+    """The iterator behind NEXT_BUFFER; what a stream could change in place is shown to it read-only."""
+
+    __slots__ = ("_items",)
+
+    def __init__(self) -> None:
+        self._items: Any = iter(())
+
+    def load(self, buffers: Iterable[Any]) -> None:
+        self._items = iter(buffers)
+
+    def __iter__(self) -> _Buffers:
+        return self
+
+    def __next__(self) -> Any:
+        buffer = next(self._items)
+        return buffer if type(buffer) is bytes else memoryview(buffer).toreadonly()
+
+
+class _TracingUnpickler(pickle.Unpickler):
+    """The C unpickler with both of its ways out replaced."""
+
+    def __init__(self, file: Any, *, find: Any, record: Any, buffers: Any, encoding: str, errors: str) -> None:
+        super().__init__(file, encoding=encoding, errors=errors, buffers=buffers)
+        self._record = record
+        self._find = find
+
+    def find_class(self, module: str, name: str) -> Any:
+        return self._find(module, name)
+
+    def persistent_load(self, pid: Any) -> Any:
+        self._record(Kind.PERSISTENT, "", (pid,))
+        return _Persistent()
+
+
+class _RecordingType(StandinType):
+    """Metaclass of stand-ins: being called is recorded; being changed is recorded as a class state set.
+
+    The names below are looked up by the unpickler on whatever is on its stack. A data descriptor on the metaclass
+    answers before the class's own attributes, so a change of the class is never mistaken for one of an instance.
+    """
+
+    _record: Any
+
+    def __call__(cls, *args: Any) -> Any:
+        name = cls.safeload_name
+        if name in _CONSTRUCTORS and args and isinstance(args[0], _RecordingType):
+            result = object.__new__(args[0])
+            cls._record(Kind.CALL, name, args, result)
+            cls._record(Kind.CONSTRUCT, args[0].safeload_name, args[1:], result)
+            return result
+        result = object.__new__(cls)
+        cls._record(Kind.CALL, name, args, result)
+        return result
+
+    def __setitem__(cls, key: Any, value: Any) -> None:
+        cls._record(Kind.CLASS_STATE, cls.safeload_name)
+
+    def _class_state(cls, *_args: Any) -> None:
+        cls._record(Kind.CLASS_STATE, cls.safeload_name)
+
+    @property
+    def __setstate__(cls) -> Any:
+        return cls._class_state
+
+    append = extend = add = __setstate__
+
+
+class _Recording(Standin):
+    """What a stand-in's instances do: record, and nothing else."""
+
+    __slots__ = ()
+    _record: Any
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        if kwargs:
+            args = (*args, Keywords(kwargs))
+        result = object.__new__(cls)
+        cls._record(Kind.CONSTRUCT, cls.safeload_producer, args, result)
+        return result
+
+    def __setstate__(self, state: Any) -> None:
+        type(self)._record(Kind.STATE, self.safeload_producer, (state,), self)
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        type(self)._record(Kind.ITEMS, self.safeload_producer, (), self)
+
+    def append(self, _item: Any) -> None:
+        type(self)._record(Kind.ITEMS, self.safeload_producer, (), self)
+
+    extend = add = append
+
+    def __call__(self, *args: Any) -> Any:
+        type(self)._record(Kind.COMPUTED, self.safeload_producer, args)
+        return object.__new__(type(self))
+
+
+class _Persistent(Standin):
+    """What a persistent id stands for. It can be stored, but not called or changed."""
+
+    __slots__ = ()
+    safeload_producer = "persistent-id"
+
+
+def _make_standin(name: str, record: Any) -> type:
+    return _RecordingType(
+        "standin",
+        (_Recording,),
+        {"__slots__": (), "safeload_name": name, "safeload_producer": name, "_record": staticmethod(record)},
+    )
+
+
+def _is_path(name: str) -> bool:
+    """Identifiers joined by dots. ``<locals>`` (of functions and classes inside functions) never resolves."""
+    return all(part.isidentifier() or part == "<locals>" for part in name.split("."))

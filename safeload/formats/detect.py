@@ -1,0 +1,47 @@
+"""What kind of artifact is this? Decided by its bytes, never by its name."""
+
+from __future__ import annotations
+
+__all__ = ["HEAD", "known_container", "looks_like_pickle_head"]
+
+# Bytes from the start that are enough to decide.
+HEAD = 264
+
+_MAGIC: tuple[tuple[bytes, str], ...] = (
+    (b"PK\x03\x04", "zip"),
+    (b"PK\x05\x06", "zip"),
+    (b"\x1f\x8b", "gzip"),
+    (b"BZh", "bzip2"),
+    (b"\xfd7zXZ\x00", "xz"),
+    (b"]\x00\x00", "lzma"),
+    (b"(\xb5/\xfd", "zstd"),
+    (b"\x04\x22\x4d\x18", "lz4"),
+    (b"x\x01", "zlib"),
+    (b"x\x5e", "zlib"),
+    (b"x\x9c", "zlib"),
+    (b"x\xda", "zlib"),
+    (b"ZF", "joblib-zf"),
+    (b"\x89HDF\r\n\x1a\n", "hdf5"),
+    (b"\x93NUMPY", "npy"),
+    (b"7z\xbc\xaf\x27\x1c", "7z"),
+    (b"Rar!\x1a\x07", "rar"),
+    (b"GGUF", "gguf"),
+)
+_LFS = b"version https://git-lfs.github.com/spec/"
+
+
+def known_container(head: bytes) -> str | None:
+    """The container that ``head`` (at least :data:`HEAD` bytes where there are as many) begins; ``None`` if unknown.
+
+    ``"git-lfs-pointer"`` is the text that stands in a checkout for a file that was not fetched.
+    """
+    if head.startswith(_LFS):
+        return "git-lfs-pointer"
+    if head[257:262] == b"ustar":
+        return "tar"
+    return next((name for magic, name in _MAGIC if head.startswith(magic)), None)
+
+
+def looks_like_pickle_head(head: bytes) -> bool:
+    """Whether ``head`` starts with PROTO 2 to 5: nothing but a pickle does."""
+    return len(head) >= 2 and head[0] == 0x80 and 2 <= head[1] <= 5

@@ -1,0 +1,57 @@
+"""From a name that the policy allowed to the object it means.
+
+Rule: a name is resolved only here, from the policy's spelling, and the object found must be what the name says: it is no
+module, and it was defined in the package that the name begins with. A module whose attribute was replaced by
+something from elsewhere, or that merely re-exports it, is refused.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import types
+from typing import Any
+
+from safeload.errors import LoadError, PolicyError
+
+__all__ = ["resolve"]
+
+
+def resolve(name: str) -> Any:
+    """Import and return the global called ``name`` (``module.attr`` or ``module:outer.inner``).
+
+    Raises:
+        LoadError: the module or attribute does not exist (also an ``ImportError`` or ``AttributeError``).
+        PolicyError: the name leads to something that is not defined where the name says.
+    """
+    module_name, _, path = name.partition(":") if ":" in name else name.rpartition(".")
+    try:
+        found: Any = sys.modules.get(module_name) or importlib.import_module(module_name)
+        for attribute in path.split("."):
+            found = getattr(found, attribute)
+    except Exception as error:
+        raise LoadError.wrap(error) from error
+    _check_home(name, module_name, found)
+    return found
+
+
+def _check_home(name: str, module_name: str, found: Any) -> None:
+    if isinstance(found, types.ModuleType):
+        raise PolicyError(f"{name} is a module, not a class or function", code="policy.not-a-global", stage="load")
+    home = getattr(found, "__module__", None)
+    if not isinstance(home, str) or not callable(found):
+        return
+    expected, actual = module_name.partition(".")[0], home.partition(".")[0]
+    # The C half of a standard module is called _module; builtins have no other home.
+    if actual.lstrip("_") == expected.lstrip("_") or actual == "builtins":
+        return
+    if module_name in ("copyreg", "builtins") and actual in ("copyreg", "builtins"):
+        return
+    if actual in sys.stdlib_module_names and expected in sys.stdlib_module_names:
+        return
+    raise PolicyError(
+        f"{name} leads to {home}.{getattr(found, '__qualname__', '?')}, which is defined in another package; allow that "
+        "name instead if it is what you want",
+        code="policy.foreign-global",
+        stage="load",
+    )

@@ -1,0 +1,64 @@
+"""The restricted load: CPython's C unpickler, able to reach only what the decision allowed.
+
+Rule: names were resolved before the first opcode runs; a name that the decision did not see does not exist.
+"""
+
+from __future__ import annotations
+
+import pickle
+import sys
+from typing import TYPE_CHECKING, Any
+
+from safeload.errors import PolicyError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+__all__ = ["DataUnpickler", "RestrictedUnpickler"]
+
+
+class DataUnpickler(pickle.Unpickler):
+    """For pure data: reaches nothing. The census has shown that the stream asks for nothing."""
+
+    def find_class(self, module: str, name: str) -> Any:  # noqa: ARG002
+        """Refuse."""
+        raise PolicyError("a stream that was judged to be pure data asked for a global", code="policy.disagreement")
+
+    def persistent_load(self, pid: Any) -> Any:  # noqa: ARG002
+        """Refuse."""
+        raise PolicyError("a stream that was judged to be pure data has a persistent id", code="policy.disagreement")
+
+
+class RestrictedUnpickler(pickle.Unpickler):
+    """For streams with code: ``resolved`` maps the names as the stream spells them to objects."""
+
+    def __init__(
+        self,
+        file: Any,
+        resolved: Mapping[tuple[str, str], Any],
+        *,
+        find_class: Callable[[str, str], Any] | None = None,
+        persistent_load: Callable[[Any], Any] | None = None,
+        buffers: Iterable[Any] | None = None,
+        encoding: str = "ASCII",
+        errors: str = "strict",
+    ) -> None:
+        # The base class looks persistent_load up once, here; without one it answers with its usual error.
+        if persistent_load is not None:
+            self.persistent_load = persistent_load
+        super().__init__(file, encoding=encoding, errors=errors, buffers=buffers)
+        self._resolved = resolved
+        self._find = find_class
+
+    def find_class(self, module: str, name: str) -> Any:
+        """What the decision allowed for this spelling; raises the audit event that CPython's own lookup raises."""
+        if self._find is not None:
+            return self._find(module, name)
+        try:
+            found = self._resolved[module, name]
+        except KeyError:
+            raise PolicyError(
+                f"{module}.{name} was not part of the program that was judged", code="policy.disagreement"
+            ) from None
+        sys.audit("pickle.find_class", module, name)
+        return found
