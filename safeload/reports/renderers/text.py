@@ -1,0 +1,112 @@
+"""``--format text``: for people, one block per artifact, the worst news impossible to overlook."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from safeload.findings import Finding, Report, Severity, Verdict
+from safeload.reports.document import Document, Line, Span, plain
+from safeload.reports.escape import printable
+from safeload.reports.result import ScanResult, was_scanned
+from safeload.reports.wording import count, severity_span, verdict_span
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["FORMAT", "SUMMARY", "document", "render"]
+
+FORMAT = "text"
+SUMMARY = "for people"
+
+_COLUMN: Final = 13  # the longest verdict, "not scanned", and a gap
+_MOST: Final = 8  # findings of one artifact; `inspect` shows all of them
+
+
+def render(result: ScanResult) -> str:
+    """The report without styles and unwrapped, as a pipe or a file gets it."""
+    return plain(document(result))
+
+
+def document(result: ScanResult, *, quiet: bool = False) -> Document:
+    """The report as styled lines; ``quiet`` leaves the clean artifacts out."""
+    lines: Document = []
+    for report in result.artifacts:
+        if not (quiet and report.verdict is Verdict.CLEAN):
+            lines += _artifact(report)
+    if lines:
+        lines.append(Line())
+    lines += _summary(result)
+    return lines
+
+
+def _artifact(report: Report) -> Iterator[Line]:
+    yield Line.of(verdict_span(report.verdict, _COLUMN), Span(printable(report.path), "title"), hang=_COLUMN)
+    if report.verdict in (Verdict.CLEAN, Verdict.SKIPPED):
+        return
+    shown = [finding for finding in report.findings if finding.severity > Severity.INFO]
+    shown = shown or list(report.findings)
+    for finding in shown[:_MOST]:
+        yield from _finding(finding)
+    if len(shown) > _MOST:
+        yield Line.of(" " * _COLUMN, Span(f"… and {count(len(shown) - _MOST, 'more finding')}", "dim"))
+    for member in report.members:
+        if member.verdict not in (Verdict.CLEAN, Verdict.SKIPPED):
+            inside = f"inside: {printable(member.path) or member.container}"
+            yield Line.of(" " * _COLUMN, verdict_span(member.verdict), Span(f" {inside}"), hang=_COLUMN + 2)
+
+
+def _finding(finding: Finding) -> Iterator[Line]:
+    where = f"  ({printable(finding.location)})" if finding.location else ""
+    gap = " " * _COLUMN
+    yield Line.of(gap, severity_span(finding.severity), " ", printable(finding.rule_id), Span(where, "dim"), hang=22)
+    yield Line.of(gap, "  ", printable(finding.message), hang=_COLUMN + 2)
+    if finding.evidence and finding.evidence not in finding.message:
+        yield Line.of(gap, "  ", Span("seen: ", "dim"), printable(finding.evidence), hang=_COLUMN + 4)
+
+
+def _summary(result: ScanResult) -> Iterator[Line]:
+    counts = result.summary
+    missed = sum(not was_scanned(report) for report in result.artifacts)
+    judged = len(result.artifacts) - counts["error"] - counts["skipped"]
+    if judged:
+        parts: list[str | Span] = [f"{count(judged, 'artifact')} scanned: "]
+        parts += _joined(
+            [
+                Span(f"{counts[verdict]} {verdict}", verdict_span(verdict).style)
+                for verdict in (Verdict.MALICIOUS, Verdict.MALFORMED, Verdict.UNKNOWN, Verdict.CLEAN)
+                if counts[verdict]
+            ]
+        )
+        yield Line.of(*parts)
+    else:
+        # "No issues found" after looking at nothing is how other scanners mislead.
+        yield Line.of(Span("no artifact was scanned", "warn"), ": nothing here was judged")
+    if missed:
+        yield Line.of(Span(f"{count(missed, 'file')} not scanned or not scanned whole", "bad"), "; see above for why")
+    if counts["skipped"]:
+        yield Line.of(Span(f"{count(counts['skipped'], 'file')} skipped: no artifact of a known format", "dim"))
+    if result.not_entered:
+        hidden = ", ".join(printable(path) for path in result.not_entered[:3])
+        more = f" and {len(result.not_entered) - 3} more" if len(result.not_entered) > 3 else ""
+        yield Line.of(Span(f"hidden directories passed over: {hidden}{more} (scan them with --hidden)", "dim"), hang=2)
+    yield from _advice(counts)
+
+
+def _joined(spans: list[Span]) -> Iterator[str | Span]:
+    for number, span in enumerate(spans):
+        if number:
+            yield ", "
+        yield span
+
+
+def _advice(counts: dict[str, int]) -> Iterator[Line]:
+    if counts["malicious"]:
+        yield Line.of(
+            "Do not load malicious artifacts with anything; `safeload inspect FILE` shows what they would run."
+        )
+    if counts["unknown"]:
+        yield Line.of(
+            "Unknown means: not allowed by the policy, no evidence of harm. If you trust where the file comes from, "
+            "look at it with `safeload inspect FILE`, then add a pack (`--policy sklearn`, see `safeload policy show`) "
+            "or allow exactly what it does with `safeload policy learn FILE`."
+        )
