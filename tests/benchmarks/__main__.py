@@ -25,7 +25,8 @@ LINE = "{:<62} {:>14} {:>14} {:>16} {:>14}  {}"
 def main(arguments: list[str]) -> int:
     """Run the rows that were asked for; see ``--help``."""
     parser = argparse.ArgumentParser(prog="python tests/benchmarks", description=__doc__.split("\n", 1)[0])
-    parser.add_argument("rows", nargs="*", metavar="ROW", help=names)
+    names = ", ".join(rows.ROWS)
+    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"rows to measure (default: all): {names}")
     parser.add_argument("--quick", action="store_true", help="an eighth of the large inputs, few rounds: noisy")
     parser.add_argument("--profile", action="store_true", help="also tell in which stage of safeload the time goes")
     parser.add_argument("--report-only", action="store_true", help="exit code 0 whether or not the bounds hold")
