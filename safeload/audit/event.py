@@ -13,7 +13,7 @@ import os
 import re
 from datetime import UTC, datetime
 from itertools import count
-from typing import TYPE_CHECKING, Final, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict
 
 from safeload.errors import AuditError, KeyProviderError, LoadError, SafeloadError
 
@@ -124,8 +124,8 @@ def _rules(value: object) -> object:
     return _words(value, "rule_id")
 
 
-def _words(value: object, attribute: str = "") -> object:
-    if not isinstance(value, list | tuple | set | frozenset):
+def _words(value: Any, attribute: str = "") -> object:
+    if type(value) not in (list, tuple, set, frozenset):  # a subclass could iterate by its own code
         return ["invalid"]
     words: dict[object, None] = {}
     for item in value:

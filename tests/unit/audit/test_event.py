@@ -68,11 +68,25 @@ def test_all_fields_in_their_documented_types():
     """Each field takes the type that the pipeline has at hand."""
     finding = Finding("policy.call-not-allowed", Severity.HIGH, "SECRET message", evidence="SECRET")
     event = result_of(
-        sha256=SHA, size=10, payload_size=9, container="pickle", codec="pickle", layout="inline", key_id=b"\x01" * 16,
-        suite=Suite.HS256_GCM, policy_digest=SHA, program=SHA, verdict=Verdict.CLEAN,
-       
-        findings=[finding, finding, "x.y"], streams=1, operations=2, action="fetch", unsafe=("mmap",), reason_code="a.b", reason="because",
-    )  # fmt: skip
+        sha256=SHA,
+        size=10,
+        payload_size=9,
+        container="pickle",
+        codec="pickle",
+        layout="inline",
+        key_id=b"\x01" * 16,
+        suite=Suite.HS256_GCM,
+        policy_digest=SHA,
+        program=SHA,
+        verdict=Verdict.CLEAN,
+        findings=[finding, finding, "x.y"],
+        streams=1,
+        operations=2,
+        action="fetch",
+        unsafe=("mmap",),
+        reason_code="a.b",
+        reason="because",
+    )
     assert event["key_id"] == "01" * 16
     assert event["suite"] == "hs256-gcm"
     assert event["verdict"] == "clean"
