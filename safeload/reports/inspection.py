@@ -39,10 +39,10 @@ def _artifact(report: Report, title: str) -> Iterator[Line]:
         yield from _heading("program", "what it would do when loaded, decompiled")
         for number, code in enumerate(report.source_code.rstrip("\n").split("\n"), 1):
             # The gutter keeps hostile text from starting a line.
-            yield Line.of(Span(f"  {number:>4} │ ", "dim"), Span(printable(code.replace("\t", "    ")), "code"))
+            yield Line.of(Span(f"  {number:>4} | ", "dim"), Span(printable(code.replace("\t", "    ")), "code"))
     for member in report.members:
         yield Line()
-        yield from _artifact(member, title=f"{title} → {printable(member.path) or 'member'}")
+        yield from _artifact(member, title=f"{title} -> {printable(member.path) or 'member'}")
 
 
 def _entry(label: str, *parts: str | Span) -> Line:
@@ -114,7 +114,7 @@ def _values(value: Any, limit: int = 40) -> Iterator[str]:
     if isinstance(value, dict):
         for number, (key, item) in enumerate(value.items()):
             if number == limit:
-                yield f"… {len(value) - limit} more"
+                yield f"... {len(value) - limit} more"
                 return
             yield f"{printable(str(key))} = {', '.join(_flat(item))}"
     else:

@@ -48,7 +48,7 @@ def _artifact(report: Report) -> Iterator[Line]:
     for finding in shown[:_MOST]:
         yield from _finding(finding)
     if len(shown) > _MOST:
-        yield Line.of(" " * _COLUMN, Span(f"… and {count(len(shown) - _MOST, 'more finding')}", "dim"))
+        yield Line.of(" " * _COLUMN, Span(f"... and {count(len(shown) - _MOST, 'more finding')}", "dim"))
     for member in report.members:
         if member.verdict not in (Verdict.CLEAN, Verdict.SKIPPED):
             inside = f"inside: {printable(member.path) or member.container}"

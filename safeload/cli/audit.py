@@ -1,0 +1,169 @@
+"""``safeload audit``: is a trail whole, and what does it say."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from safeload.cli.base import command as make_command
+from safeload.cli.base import raw_path, show, write_text
+from safeload.cli.failure import EXIT_NO, EXIT_YES, Failure
+from safeload.errors import AuditError
+from safeload.reports.document import Document, Line, Span
+from safeload.reports.escape import json_text, printable
+from safeload.reports.wording import count
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from safeload.audit import Event, TrailReport
+
+__all__ = ["command"]
+
+_MOST = 20
+
+
+@click.group("audit", context_settings={"help_option_names": ["-h", "--help"]})
+def command() -> None:
+    """Check and read audit trails (JSON lines files that `audit=` writes)."""
+
+
+_VERIFY_EXAMPLES = """
+safeload audit verify trail.jsonl
+# Print the head, keep it elsewhere, and prove later that nothing was cut off:
+safeload audit verify trail.jsonl --anchor 41:9f86d081884c7d65...
+"""
+
+
+@make_command("verify", examples=_VERIFY_EXAMPLES, group=command)
+@click.argument("trail", type=raw_path())
+@click.option("--anchor", metavar="SEQ:DIGEST", help="A head of this trail that was kept elsewhere.")
+@click.option("--previous", metavar="DIGEST", help="Head digest of the file that was rotated away before this one.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def verify(*, trail: str, anchor: str | None, previous: str | None, as_json: bool) -> int:
+    """Check that no line of TRAIL was edited, removed, inserted or moved.
+
+    Exit code 0 if the chain holds, 1 if it is broken, 2 if the trail cannot be read. A chain cannot show that its end
+    was cut off or that the whole file was rewritten; an anchor can.
+    """
+    from safeload.audit import verify_trail
+
+    head = _parse_anchor(anchor)
+    with_hint = "give the path of a JSON lines trail that you may read"
+    try:
+        report = verify_trail(trail, anchor=head, previous=previous)
+    except AuditError as error:
+        raise Failure(str(error), with_hint) from None
+    if as_json:
+        write_text(json_text(report.to_dict()))
+    else:
+        show(_verification(trail, report, anchored=head is not None))
+    return EXIT_YES if report.ok else EXIT_NO
+
+
+def _parse_anchor(text: str | None) -> tuple[int, str] | None:
+    if text is None:
+        return None
+    seq, _, digest = text.partition(":")
+    if not seq.isdecimal() or len(digest) != 64 or not all(char in "0123456789abcdef" for char in digest):
+        raise Failure(
+            "--anchor is a number, a colon and 64 hex digits",
+            "copy it from the line `head` of an earlier `safeload audit verify`",
+        )
+    return int(seq), digest
+
+
+def _verification(trail: str, report: TrailReport, *, anchored: bool) -> Document:
+    def entry(label: str, *parts: str | Span) -> Line:
+        return Line.of("  ", Span(label.ljust(12), "dim"), *parts, hang=14)
+
+    title = Span(printable(trail), "title")
+    if report.broken is None:
+        lines = [Line.of(Span("whole", "good"), "   ", title)]
+    else:
+        lines = [Line.of(Span("broken", "bad"), "  ", title)]
+        lines.append(entry("line", f"{report.broken.line}: {report.broken.kind}: {printable(report.broken.message)}"))
+        lines.append(entry("what now", "trust nothing from the line before it on; compare with a copy from elsewhere"))
+    lines.append(entry("events", f"{report.events:,}"))
+    if report.broken is None and report.events:
+        lines.append(entry("head", f"{report.head.seq}:{report.head.digest}"))
+    if report.keyed:
+        lines.append(entry("keyed", f"{count(report.keyed, 'line')} with a mac, which was not checked here"))
+    if report.torn or report.torn_end:
+        torn = count(len(report.torn) + report.torn_end, "line")
+        lines.append(entry("torn", f"{torn} cut short by a crash; nothing else is affected"))
+    if report.unfinished:
+        number = len(report.unfinished)
+        lines.append(
+            entry("unfinished", Span(count(number, "operation"), "warn"), ": running now, or the process died")
+        )
+        lines += [Line.of("    ", *_event(event), hang=6) for event in report.unfinished[:_MOST]]
+    if not anchored and report.broken is None:
+        lines.append(entry("not proved", "that the end was not cut off; keep the head elsewhere for --anchor"))
+    return lines
+
+
+_SHOW_EXAMPLES = """
+safeload audit show trail.jsonl
+# What was refused, newest last:
+safeload audit show trail.jsonl --outcome refused --last 20
+"""
+
+
+@make_command("show", examples=_SHOW_EXAMPLES, group=command)
+@click.argument("trail", type=raw_path())
+@click.option("--outcome", type=click.Choice(["ok", "refused", "error"]), help="Only results with this outcome.")
+@click.option("--event", "name", metavar="NAME", help="Only events of this name, such as load or safeload.load.")
+@click.option("--last", type=click.IntRange(min=1), metavar="N", help="Only the last N of those.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON lines.")
+def show_trail(*, trail: str, outcome: str | None, name: str | None, last: int | None, as_json: bool) -> int:
+    """Print the events of TRAIL, one per line, oldest first. It does not check the chain; `audit verify` does."""
+    from collections import deque
+
+    from safeload.audit import read_trail
+
+    chosen = _chosen(read_trail(trail), outcome, name)
+    found = 0
+    try:
+        for event in deque(chosen, maxlen=last) if last else chosen:
+            found += 1
+            if as_json:
+                write_text(json_text(event, indent=None))
+            else:
+                show([Line.of(*_event(event), hang=4)])
+    except AuditError as error:
+        raise Failure(str(error), "give the path of a JSON lines trail that you may read") from None
+    if not found and not as_json:
+        sys.stderr.write("safeload: no such event in this trail\n")
+    return EXIT_YES
+
+
+def _chosen(events: Iterator[Event], outcome: str | None, name: str | None) -> Iterator[Event]:
+    for event in events:
+        if outcome is not None and event.get("outcome") != outcome:
+            continue
+        if name is not None and event.get("event") not in (name, f"safeload.{name}"):
+            continue
+        yield event
+
+
+def _event(event: Event) -> Iterator[str | Span]:
+    """One event as words: time, what, how it ended, and what identifies the artifact."""
+
+    def text(field: str, width: int = 0) -> str:
+        value: Any = event.get(field, "")
+        return printable(value if isinstance(value, str) else str(value)).ljust(width)
+
+    outcome = event.get("outcome")
+    yield Span(text("time")[:23].rstrip("Z") + "Z", "dim")
+    yield f"  {text('event').removeprefix('safeload.'):<9}"
+    if event.get("phase") == "attempt":
+        yield Span("attempt  ", "dim")
+    else:
+        yield Span(text("outcome", 9), "good" if outcome == "ok" else "bad")
+    for field in ("reason_code", "verdict", "container", "size", "key_id", "sha256"):
+        if field in event:
+            value = text(field)
+            yield f"{field}={value[:16] if field in ('key_id', 'sha256') else value} "
