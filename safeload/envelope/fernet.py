@@ -27,7 +27,7 @@ def _cipher(key: bytes) -> Any:
 
 def encrypt_body(key: bytes, source: Source, created_us: int) -> bytes:
     """The token of the whole payload; its time is the envelope's."""
-    payload = b"".join(piece for pieces in source.chunks(1 << 20) for piece in pieces)
+    payload = b"".join(bytes(piece) for pieces in source.chunks(1 << 20) for piece in pieces)  # buffers are used again
     token: bytes = _cipher(key).encrypt_at_time(payload, created_us // 1_000_000)
     return token
 

@@ -19,7 +19,7 @@ from safeload.suites import Suite
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from safeload.envelope.seal import Draft, Emit
+    from safeload.envelope.sealing import Draft, Emit
 
 __all__ = ["ChunkIndex", "write_indexed"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import stat
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -70,7 +70,22 @@ class FileSource:
             raise OSError("the source is longer than announced: it changed while it was read; try again")
 
 
-Source: TypeAlias = "MemorySource | FileSource"
+class Source(Protocol):
+    """What gives a payload of known size in chunks."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of the payload."""
+        ...
+
+    @property
+    def stable(self) -> bool:
+        """Whether pieces stay valid and unchanged while the source lives."""
+        ...
+
+    def chunks(self, chunk_size: int) -> Iterator[list[Piece]]:
+        """The payload in chunks of ``chunk_size`` bytes, the last one shorter; nothing for an empty payload."""
+        ...
 
 
 def fill(file: Any, view: memoryview) -> None:

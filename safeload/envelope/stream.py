@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from safeload.envelope.parts import Piece, Source
-    from safeload.envelope.seal import Draft, Emit
+    from safeload.envelope.sealing import Draft, Emit
 
 __all__ = ["BodyOpener", "encrypted_chunks", "write_stream"]
 

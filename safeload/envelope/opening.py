@@ -12,10 +12,10 @@ The order of trust, the same for every layout and nowhere changed:
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
 from safeload.envelope import wire
-from safeload.envelope.cosign import verify_slots
+from safeload.envelope.cosignatures import verify_slots
 from safeload.envelope.failures import refused, unverified
 from safeload.envelope.index import ChunkIndex
 from safeload.envelope.keying import Entry, Keys, check_limits, select_key
@@ -30,7 +30,21 @@ from safeload.suites import Suite
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-__all__ = ["Demand", "Head", "accept", "open_bytes", "open_head", "private_bytes"]
+__all__ = [
+    "Demand", "Head", "OpenOptions", "accept", "accept_header", "check_size", "fernet_payload", "header_opener",
+    "make_demand", "open_bytes", "open_head", "open_memory", "private_bytes",
+]  # fmt: skip
+
+
+class OpenOptions(TypedDict, total=False):
+    """The keyword arguments of :func:`open_bytes`, for the functions that pass them on."""
+
+    context: Context
+    suites: Collection[Suite | str] | None
+    limits: Limits
+    now_us: int | None
+    min_created: int | None
+    require: int
 
 
 class Demand(NamedTuple):
@@ -83,26 +97,55 @@ def open_bytes(
     """
     if type(data) is not bytes:
         data = private_bytes(data)
-    prelude = wire.unpack(data)
+    demand = make_demand(
+        keys, context=context, suites=suites, limits=limits, now_us=now_us, min_created=min_created, require=require
+    )
+    return open_memory(data, demand)
+
+
+def make_demand(
+    keys: Keys,
+    *,
+    context: Context = None,
+    suites: Collection[Suite | str] | None = None,
+    limits: Limits = DEFAULT_LIMITS,
+    now_us: int | None = None,
+    min_created: int | None = None,
+    require: int = 0,
+) -> Demand:
+    """The reader's arguments, checked where a mistake would go unnoticed.
+
+    Raises:
+        TypeError, ValueError: an argument is wrong.
+    """
+    if isinstance(suites, str):
+        raise TypeError("suites is a collection of names, not one name")
+    if require < 0:
+        raise ValueError("require is a number of cosignatures, at least 0")
+    return tuple.__new__(Demand, (keys, context_digest(context), suites, limits, now_us, min_created, require))
+
+
+def open_memory(data: Any, demand: Demand) -> Opened:
+    """Open the envelope ``data`` (bytes or a memoryview), which nobody else can change."""
+    head = bytes(data[:96])
+    prelude = wire.unpack(head)
     plan = wire.plan_of(prelude)
-    check_limits(prelude, plan, limits)
+    check_limits(prelude, plan, demand.limits)
     check_size(prelude, plan, len(data))
-    entry = select_key(prelude, keys, suites)
-    if prelude.layout == Layout.INLINE:
-        view = memoryview(data)
-        body = view[plan.body_at : plan.tag_at]
-        claims = data[96 : plan.body_at] if prelude.claims_size else b""
-        signed = message(context_digest(context), data[:96], claims, hashlib.sha256(body).digest())
-        if not entry.key.verify(signed, data[plan.tag_at :]):
-            unverified("tag")
-        found = settle(prelude, entry, claims, now_us, min_created)
-        if found or require:
-            verify_slots(prelude, found, b"", signed, keys, require)
-        if prelude.suite == Suite.HS256_FERNET:
-            body = _fernet_payload(prelude, entry, body)
-        return Opened(body, prelude, found, entry)
-    demand = Demand(keys, context_digest(context), suites, limits, now_us, min_created, require)
-    return _open_chunked(memoryview(data), Head(prelude, plan, entry, data[:96]), demand)
+    entry = select_key(prelude, demand.keys, demand.suites)
+    if prelude.layout != 0:  # INLINE
+        return _open_chunked(memoryview(data), Head(prelude, plan, entry, head), demand)
+    body = memoryview(data)[plan.body_at : plan.tag_at]
+    claims = bytes(data[96 : plan.body_at]) if prelude.claims_size else b""
+    signed = message(demand.context, head, claims, hashlib.sha256(body).digest())
+    if not entry.key.verify(signed, data[plan.tag_at :]):
+        unverified("tag")
+    found = settle(prelude, entry, claims, demand.now_us, demand.min_created)
+    if found or demand.require:
+        verify_slots(prelude, found, b"", signed, demand.keys, demand.require)
+    if prelude.suite == Suite.HS256_FERNET:
+        body = fernet_payload(prelude, entry, bytes(body))
+    return Opened(body, prelude, found, entry)
 
 
 def private_bytes(data: Any) -> bytes:
@@ -131,13 +174,23 @@ def check_size(prelude: Prelude, plan: Plan, size: int) -> None:
         )
 
 
-def open_head(header: bytes, demand: Demand) -> Head:
-    """Steps 1 and 2 for an envelope of which only the first 96 bytes are known."""
+def open_head(header: bytes, demand: Demand, size: int | None, *, exact: bool) -> Head:
+    """Steps 1 and 2 for an envelope of which the first 96 bytes are read.
+
+    Args:
+        header: the bytes.
+        demand: what the reader demands.
+        size: how many bytes there are, if that is known.
+        exact: whether more bytes than the envelope has are an error.
+    """
     prelude = wire.unpack(header)
     plan = wire.plan_of(prelude)
     check_limits(prelude, plan, demand.limits)
+    if size is not None or prelude.layout == Layout.DETACHED:
+        there = plan.total if size is None else size
+        check_size(prelude, plan, there if exact else min(there, plan.total))
     entry = select_key(prelude, demand.keys, demand.suites)
-    return Head(prelude, plan, entry, header[: wire.PRELUDE_SIZE])
+    return Head(prelude, plan, entry, header)
 
 
 def accept(
@@ -175,11 +228,16 @@ def header_opener(head: Head, demand: Demand, claims: bytes, tag: bytes) -> Body
     return BodyOpener(head.entry.key, head.prelude, message(demand.context, head.header, claims, NO_BODY), tag)
 
 
-def _fernet_payload(prelude: Prelude, entry: Any, body: memoryview) -> memoryview:
+def fernet_payload(prelude: Prelude, entry: Any, token: bytes) -> memoryview:
+    """Step 5 for suite ``hs256-fernet``.
+
+    Raises:
+        DecryptionError: the authenticated body is no token of this key, or not of the announced size.
+    """
     from safeload.envelope.failures import undecryptable
     from safeload.envelope.fernet import decrypt_body
 
-    payload = decrypt_body(entry.key.fernet_key(), bytes(body))
+    payload = decrypt_body(entry.key.fernet_key(), token)
     if len(payload) != prelude.payload_size:
         undecryptable("payload size")
     return memoryview(payload)

@@ -12,11 +12,11 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias, TypedDict
 
 from safeload.envelope import claims as canonical
 from safeload.envelope import wire
-from safeload.envelope.cosign import add_claim, check_cosigners, make_slots
+from safeload.envelope.cosignatures import add_claim, check_cosigners, make_slots
 from safeload.envelope.opened import RESERVED, check_codec_claim
 from safeload.envelope.parts import Payload, Piece, Source, as_source
 from safeload.envelope.primitives import Context, context_digest, message
@@ -24,11 +24,25 @@ from safeload.envelope.wire import Layout, Prelude
 from safeload.errors import EnvelopeError
 from safeload.suites import Suite
 
-__all__ = ["Draft", "Emit", "draft", "seal", "write_envelope"]
+__all__ = ["Draft", "Emit", "SealOptions", "draft", "seal", "write_envelope"]
 
 INLINE_MAX: Final = 1 << 20  # above, chunks are hashed in parallel (INDEXED)
 _INLINE_SUITES: Final = frozenset({Suite.HS256, Suite.ED25519})
 Emit: TypeAlias = Callable[[Piece], object]
+
+
+class SealOptions(TypedDict, total=False):
+    """The keyword arguments of :func:`seal`, for the functions that pass them on."""
+
+    codec: int
+    context: Context
+    version: int
+    expires_in: float | timedelta | None
+    claims: Mapping[str, Any] | None
+    layout: Layout | None
+    now_us: int | None
+    cosigners: Sequence[Any]
+    chunk_log2: int
 
 
 class Draft(NamedTuple):

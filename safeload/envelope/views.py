@@ -1,0 +1,206 @@
+"""Where the bytes of an envelope are read from: memory, a regular file by position, or a pipe from front to back.
+
+Rule: a file is opened once and read by its descriptor; nothing reopens a path. Bytes that were verified are the bytes
+that were read into private memory, so a file that changes meanwhile can make an envelope fail, never change what was
+verified.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+from typing import Any, Final, TypeAlias
+
+from safeload.envelope.failures import refused
+
+__all__ = ["FileView", "MemoryView", "SequentialView", "View", "open_descriptor", "private_memory", "view_of"]
+
+_MAPPED_FROM: Final = 1 << 20
+
+
+def private_memory(size: int) -> memoryview:
+    """``size`` writable bytes that only this process can see, zeroed lazily for large sizes.
+
+    ``bytearray(n)`` writes every page once before it is filled; an anonymous private mapping does not.
+    """
+    flags = getattr(_mmap(), "MAP_PRIVATE", None)
+    if size < _MAPPED_FROM or flags is None:
+        return memoryview(bytearray(size))
+    module = _mmap()
+    return memoryview(module.mmap(-1, size, flags=flags | module.MAP_ANONYMOUS))
+
+
+def _mmap() -> Any:
+    import mmap
+
+    return mmap
+
+
+class MemoryView:
+    """An envelope in (private) memory."""
+
+    seekable = True
+
+    def __init__(self, data: bytes | memoryview) -> None:
+        self._data = memoryview(data)
+        self.size: int | None = len(self._data)
+
+    def read_bytes(self, offset: int, size: int) -> bytes:
+        """Up to ``size`` bytes from ``offset``."""
+        return bytes(self._data[offset : offset + size])
+
+    def read_into(self, offset: int, out: memoryview) -> None:
+        """Fill ``out`` from ``offset``."""
+        out[:] = self.piece(offset, len(out), out)
+
+    def piece(self, offset: int, size: int, scratch: memoryview) -> memoryview:  # noqa: ARG002 - other views need it
+        """``size`` bytes from ``offset``, here without a copy."""
+        piece = self._data[offset : offset + size]
+        if len(piece) < size:
+            _shortened()
+        return piece
+
+    def ends_at(self, size: int) -> bool:
+        """Whether nothing follows the first ``size`` bytes."""
+        return self.size == size
+
+
+class FileView:
+    """A regular file, read by position from several threads.
+
+    Args:
+        descriptor: of the file; the caller keeps it open.
+        base: where the envelope starts in it.
+    """
+
+    seekable = True
+
+    def __init__(self, descriptor: int, base: int = 0) -> None:
+        self._descriptor = descriptor
+        self._base = base
+        self.size: int | None = max(0, os.fstat(descriptor).st_size - base)
+
+    def read_bytes(self, offset: int, size: int) -> bytes:
+        """Up to ``size`` bytes from ``offset``."""
+        data = os.pread(self._descriptor, size, self._base + offset)
+        if len(data) < size and data:  # the kernel reads at most 2 GiB at once
+            parts = [data]
+            while more := os.pread(
+                self._descriptor, size - sum(map(len, parts)), self._base + offset + sum(map(len, parts))
+            ):
+                parts.append(more)
+            data = b"".join(parts)
+        return data
+
+    def read_into(self, offset: int, out: memoryview) -> None:
+        """Fill ``out`` from ``offset``.
+
+        Raises:
+            EnvelopeError: the file has become shorter (code ``envelope.changed``).
+        """
+        position = self._base + offset
+        while out:
+            count = os.preadv(self._descriptor, [out], position)
+            if not count:
+                _shortened()
+            out = out[count:]
+            position += count
+
+    def piece(self, offset: int, size: int, scratch: memoryview) -> memoryview:
+        """``size`` bytes from ``offset``, read into ``scratch``."""
+        out = scratch[:size]
+        self.read_into(offset, out)
+        return out
+
+    def ends_at(self, size: int) -> bool:
+        """Whether nothing follows the first ``size`` bytes."""
+        return self.size == size
+
+
+class SequentialView:
+    """A pipe, a socket's file or a decompressor: read once, from front to back, never more than asked for."""
+
+    seekable = False
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self._at = 0
+        self.size: int | None = None
+
+    def read_bytes(self, offset: int, size: int) -> bytes:
+        """Up to ``size`` bytes; ``offset`` is where the last read ended."""
+        assert offset == self._at, "a sequential source cannot seek"  # noqa: S101
+        parts = []
+        left = size
+        while left and (data := self._file.read(min(left, 1 << 24))):
+            # A hostile header announces any size: memory grows with what really arrives.
+            parts.append(bytes(data))
+            left -= len(data)
+        self._at += size - left
+        return b"".join(parts)
+
+    def read_into(self, offset: int, out: memoryview) -> None:
+        """Fill ``out``."""
+        data = self.read_bytes(offset, len(out))
+        if len(data) < len(out):
+            _shortened()
+        out[:] = data
+
+    def piece(self, offset: int, size: int, scratch: memoryview) -> memoryview:  # noqa: ARG002
+        """``size`` bytes from ``offset``."""
+        data = self.read_bytes(offset, size)
+        if len(data) < size:
+            _shortened()
+        return memoryview(data)
+
+    def ends_at(self, size: int) -> bool:
+        """Whether the source ends here; reads one byte to see."""
+        assert size == self._at, "everything was read"  # noqa: S101
+        return not self._file.read(1)
+
+
+View: TypeAlias = "MemoryView | FileView | SequentialView"
+
+
+def _shortened() -> None:
+    refused("changed", "the envelope became shorter while it was read; wait until its writer is done and try again")
+
+
+def view_of(file: Any) -> View:
+    """How to read the binary file object ``file`` from where it stands.
+
+    Raises:
+        TypeError: it cannot be read, or gives text.
+    """
+    if type(file) is io.BytesIO:
+        return MemoryView(file.getvalue()[file.tell() :])
+    # Only a plain file is read by descriptor: gzip and other wrappers report the descriptor of what they wrap.
+    raw = file.raw if type(file) in (io.BufferedReader, io.BufferedRandom) else file
+    if type(raw) is io.FileIO and hasattr(os, "preadv"):
+        descriptor = raw.fileno()
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            if type(file) is io.BufferedRandom:
+                file.flush()
+            return FileView(descriptor, file.tell())
+    if isinstance(file, io.TextIOBase) or not hasattr(file, "read"):
+        raise TypeError('an envelope is read from a binary file; open it with mode "rb"')
+    return SequentialView(file)
+
+
+def open_descriptor(path: str | os.PathLike[str]) -> int:
+    """A descriptor of the regular file at ``path``.
+
+    Raises:
+        OSError: it cannot be opened (missing, no permission).
+        EnvelopeError: it is a directory, pipe or device (code ``envelope.not-a-file``).
+    """
+    # O_NONBLOCK: a pipe in the file's place must not hang the reader. It has no effect on regular files.
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+    descriptor = os.open(path, flags)
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        kind = "a directory" if stat.S_ISDIR(mode) else "a pipe or device"
+        refused("not-a-file", f"{os.fspath(path)} is {kind}, not a file; open a pipe yourself and pass the open file")
+    return descriptor
