@@ -1,5 +1,115 @@
-"""Load serialized artifacts safely: verify, judge, then load."""
+"""Load serialized artifacts safely: verify, judge, then load.
+
+``import safeload as pickle`` works: the functions, classes and constants of ``pickle`` that load and write are here, under
+the same names and signatures. See :class:`Loader` for what each argument means.
+"""
 
 from __future__ import annotations
 
+from pickle import DEFAULT_PROTOCOL, HIGHEST_PROTOCOL, PickleBuffer, PickleError, PicklingError, UnpicklingError
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from safeload.defaults import configure, configure_from_file, dump, dumps, is_safe, load, loads, scan
+    from safeload.dropin import Pickler, Unpickler
+    from safeload.envelope import open_fernet
+    from safeload.errors import (
+        AuditError,
+        DecryptionError,
+        EnvelopeError,
+        FormatError,
+        KeyProviderError,
+        LimitExceededError,
+        LoadError,
+        MissingKeyError,
+        PolicyError,
+        SafeloadError,
+        SchemaError,
+        VerificationError,
+    )
+    from safeload.findings import Finding, Report, Severity, Verdict
+    from safeload.keys import Key, KeyEntry, KeyRing
+    from safeload.limits import Limits
+    from safeload.loader import Loader
+    from safeload.policy import Policy
+
 __version__ = "0.1.0"
+
+# Name -> module that defines it; imported on first use, because a scan of a directory needs no keys and a writer of
+# plain pickles needs no policy.
+_HOME = {
+    **dict.fromkeys(
+        ("configure", "configure_from_file", "dump", "dumps", "is_safe", "load", "loads", "scan"), "safeload.defaults"
+    ),
+    **dict.fromkeys(("Pickler", "Unpickler"), "safeload.dropin"),
+    **dict.fromkeys(
+        (
+            "AuditError", "DecryptionError", "EnvelopeError", "FormatError", "KeyProviderError", "LimitExceededError",
+            "LoadError", "MissingKeyError", "PolicyError", "SafeloadError", "SchemaError", "VerificationError",
+        ),
+        "safeload.errors",
+    ),
+    **dict.fromkeys(("Finding", "Report", "Severity", "Verdict"), "safeload.findings"),
+    **dict.fromkeys(("Key", "KeyEntry", "KeyRing"), "safeload.keys"),
+    "Limits": "safeload.limits",
+    "Loader": "safeload.loader",
+    "Policy": "safeload.policy",
+    "open_fernet": "safeload.envelope",
+}  # fmt: skip
+
+__all__ = [
+    "DEFAULT_PROTOCOL",
+    "HIGHEST_PROTOCOL",
+    "AuditError",
+    "DecryptionError",
+    "EnvelopeError",
+    "Finding",
+    "FormatError",
+    "Key",
+    "KeyEntry",
+    "KeyProviderError",
+    "KeyRing",
+    "LimitExceededError",
+    "Limits",
+    "LoadError",
+    "Loader",
+    "MissingKeyError",
+    "PickleBuffer",
+    "PickleError",
+    "Pickler",
+    "PicklingError",
+    "Policy",
+    "PolicyError",
+    "Report",
+    "SafeloadError",
+    "SchemaError",
+    "Severity",
+    "Unpickler",
+    "UnpicklingError",
+    "Verdict",
+    "VerificationError",
+    "__version__",
+    "configure",
+    "configure_from_file",
+    "dump",
+    "dumps",
+    "is_safe",
+    "load",
+    "loads",
+    "open_fernet",
+    "scan",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module 'safeload' has no attribute {name!r}")
+    import importlib
+
+    value = globals()[name] = getattr(importlib.import_module(home), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

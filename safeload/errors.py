@@ -13,6 +13,8 @@ import pickle
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from safeload.findings import Report
 
 __all__ = [
@@ -47,6 +49,8 @@ class SafeloadError(Exception):
 
     default_code: ClassVar[str] = "safeload.error"
     default_stage: ClassVar[str] = ""
+    # Set by the census: gives the well-formed part of a broken stream (canonical) and its protocol.
+    broken_stream: tuple[Callable[[], bytes], int] | None = None
 
     def __init__(
         self,

@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol
 
 from safeload.analysis import opcodes
-from safeload.errors import FormatError, LimitExceededError, ProtocolError, TruncatedError
+from safeload.errors import FormatError, LimitExceededError, ProtocolError, SafeloadError, TruncatedError
 
 if TYPE_CHECKING:
     import re
@@ -44,6 +44,10 @@ class StreamSource(Protocol):
 
     def more(self, size: int) -> bool:
         """Try to make ``data`` at least ``size`` bytes long; ``False`` if the source ends before."""
+        ...
+
+    def more_than(self, size: int) -> bool:
+        """Whether anything follows the first ``size`` bytes of the stream."""
         ...
 
     def take(self, start: int, size: int) -> tuple[bytes, int] | None:
@@ -87,7 +91,12 @@ def take_census(source: StreamSource, limits: Limits, buffers: Iterable[Any] | N
         FormatError: not a pickle, or one that readers would understand differently.
         LimitExceededError: a size, a name or a number is beyond ``limits``.
     """
-    return _Walk(source, limits, buffers).run()
+    walk = _Walk(source, limits, buffers)
+    try:
+        return walk.run()
+    except SafeloadError as error:
+        error.broken_stream = walk.code_so_far, walk.protocol
+        raise
 
 
 class _Walk:
@@ -140,6 +149,10 @@ class _Walk:
         else:
             code = bytes(data) if self.pos == len(data) else bytes(data[: self.pos])
         return Census(code, self.buffers, self.base + self.pos, self.protocol, self.has_code, self.mutable)
+
+    def code_so_far(self) -> bytes:
+        """The canonical stream up to the place where the walk is."""
+        return b"".join((*self.parts, self.source.data[self.start : self.pos]))
 
     def special(self, opcode: int) -> None:
         """Handle the opcode at ``pos``, at which the pattern stopped."""

@@ -84,9 +84,9 @@ class Tracer:
             raise FormatError.wrap(error) from error
 
     @property
-    def memo(self) -> Any:
-        """The unpickler's memo (a proxy, as of ``pickle.Unpickler``)."""
-        return self._unpickler.memo
+    def maps_names(self) -> bool:
+        """Whether Python 2 names of the stream traced last are mapped."""
+        return self._protocol < 3 and self._fix_imports
 
     def _record(self, kind: Kind, name: str, args: tuple[Any, ...] = (), target: Any = None) -> None:
         uses = self.uses

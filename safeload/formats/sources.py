@@ -6,7 +6,10 @@ else, may follow in the same file, pipe or socket. Bytes are read once; nothing 
 
 from __future__ import annotations
 
+import os
 from typing import Any
+
+from safeload.errors import FormatError, LimitExceededError
 
 __all__ = ["BytesSource", "FileSource", "FlowSource", "source_for_file"]
 
@@ -26,6 +29,10 @@ class BytesSource:
         """Whether ``data`` has ``size`` bytes; it cannot grow."""
         return size <= len(self.data)
 
+    def more_than(self, size: int) -> bool:
+        """Whether anything follows the first ``size`` bytes."""
+        return len(self.data) > size
+
     def take(self, start: int, size: int) -> tuple[bytes, int] | None:
         """See :class:`~safeload.analysis.census.StreamSource`."""
         end = start + size
@@ -38,10 +45,11 @@ class FileSource:
     Reads ahead in growing steps; :meth:`finish` puts the position right behind the stream.
     """
 
-    __slots__ = ("data", "dropped", "file", "origin")
+    __slots__ = ("_stamp", "data", "dropped", "file", "origin")
 
     def __init__(self, file: Any, origin: int) -> None:
         self.file = file
+        self._stamp = _stamp(file)
         self.origin = origin
         self.dropped = 0  # bytes of the stream that came before data[0]
         self.data = b""
@@ -55,6 +63,34 @@ class FileSource:
         chunk = _read_fully(self.file, ahead, missing)
         self.data = self.data + chunk if self.data else chunk
         return len(chunk) >= missing
+
+    def more_than(self, size: int) -> bool:
+        """Whether anything follows the first ``size`` bytes of the stream.
+
+        Raises:
+            FormatError: somebody wrote to the file since reading began.
+        """
+        more = self.more(size - self.dropped + 1)
+        self._check_unchanged()
+        return more
+
+    def rest(self, limit: int) -> bytes:
+        """All bytes from the start of the stream to the end of the file.
+
+        Raises:
+            LimitExceededError: there are more than ``limit``.
+        """
+        self.file.seek(self.origin)
+        data = _read_all(self.file, limit)
+        self._check_unchanged()
+        return data
+
+    def _check_unchanged(self) -> None:
+        if _stamp(self.file) != self._stamp:
+            raise FormatError(
+                "the file changed while it was read; nothing of it was loaded. Load a copy that nobody writes to",
+                code="format.changed",
+            )
 
     def take(self, start: int, size: int) -> tuple[bytes, int] | None:
         """A long literal goes from the file into its own object, without a copy in between."""
@@ -109,6 +145,10 @@ class FlowSource:
             self.data += chunk
         return True
 
+    def more_than(self, size: int) -> bool:
+        """Whether anything follows the first ``size`` bytes of the stream; waits for the end of the flow."""
+        return self.more(size - self.dropped + 1)
+
     def take(self, start: int, size: int) -> tuple[bytes, int] | None:
         """See :class:`~safeload.analysis.census.StreamSource`."""
         end = start + size
@@ -122,6 +162,11 @@ class FlowSource:
         self.dropped += end
         self.data = bytearray()
         return b"".join((have, rest)), 0
+
+    def rest(self, limit: int) -> bytes:
+        """All bytes from the start of the stream to the end of the flow."""
+        self._consume(self.looked)
+        return b"".join((self.data, _read_all(self.file, limit - len(self.data))))
 
     def finish(self, size: int) -> None:
         """Consume what was looked at, up to the stream's end."""
@@ -149,6 +194,30 @@ def source_for_file(file: Any) -> FileSource | FlowSource:
     except (AttributeError, OSError, ValueError):
         pass
     return FlowSource(file)
+
+
+def _stamp(file: Any) -> tuple[int, int] | None:
+    """Size and time of change of an open file; ``None`` for what is no file of the operating system."""
+    try:
+        status = os.fstat(file.fileno())
+    except (AttributeError, OSError, ValueError):
+        return None
+    return status.st_size, status.st_mtime_ns
+
+
+def _read_all(file: Any, limit: int) -> bytes:
+    chunks = []
+    left = limit
+    while chunk := file.read(min(left + 1, 1 << 30)):
+        left -= len(chunk)
+        if left < 0:
+            raise LimitExceededError(
+                f"the artifact is larger than max_artifact_bytes={limit:,}; raise Limits(max_artifact_bytes=...)",
+                code="limit.artifact-bytes",
+                stage="read",
+            )
+        chunks.append(chunk)
+    return bytes(chunks[0]) if len(chunks) == 1 else b"".join(chunks)
 
 
 def _read_fully(file: Any, wanted: int, needed: int) -> bytes:

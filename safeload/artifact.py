@@ -1,0 +1,244 @@
+"""From the bytes of an artifact to its object: envelope or not, which container, which streams.
+
+The order inside one stream is :mod:`safeload.pipeline`'s; this module keeps the order around it. Rule: an envelope is
+recognised by its magic and authenticated before anything else looks at it; with keys given, an artifact
+without an envelope is refused before a byte of it is parsed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from safeload.errors import FormatError, LimitExceededError, MissingKeyError, TruncatedError
+from safeload.formats.detect import HEAD, known_container
+from safeload.formats.sources import BytesSource, FileSource, FlowSource, source_for_file
+from safeload.pipeline import Options, rebuild
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable
+
+    from safeload.audit import Operation
+    from safeload.envelope import Opened
+    from safeload.keys import KeyRing
+    from safeload.policy import Policy
+
+__all__ = ["ENVELOPE_BYTE", "Demands", "load_bytes", "load_file", "load_path", "open_envelope", "refuse_container", "signer_options"]
+
+# First byte of the envelope's magic: no pickle opcode and no UTF-8.
+ENVELOPE_BYTE = 0xF5
+_SUITE_AT = 9
+_ENCRYPTING = frozenset({2, 3, 5})
+_PICKLE, _PICKLE_WITH_BUFFERS = 1, 2
+
+
+class Demands(NamedTuple):
+    """What a caller demands of an artifact besides the :class:`Options` of its streams."""
+
+    keys: KeyRing | None = None
+    context: Any = None
+    schema: Any = None
+    buffers: Iterable[Any] | None = None
+
+
+def load_bytes(data: bytes, demands: Demands, options: Options, operation: Operation) -> Any:
+    """Load an artifact that is in memory, all of it."""
+    if operation.recording:
+        operation.set(sha256=hashlib.sha256(data).hexdigest(), size=len(data))
+    if data[:1] == b"\xf5":
+        opened = open_envelope(data, demands, operation)
+        return _load_opened(opened, demands, options, operation)
+    _unsigned(demands)
+    _check_size(len(data), options)
+    source = BytesSource(data)
+    return _load_stream(source, data[:HEAD], demands, options, operation, whole=True)
+
+
+def load_path(path: str | os.PathLike[str], demands: Demands, options: Options, operation: Operation) -> Any:
+    """Load the artifact in the file at ``path``, which is opened once."""
+    with open_artifact(path) as file:
+        return load_file(file, demands, options, operation, whole=True)
+
+
+def load_file(file: Any, demands: Demands, options: Options, operation: Operation, *, whole: bool = False) -> Any:
+    """Load the artifact at the position of an open binary file, and leave the position right behind it."""
+    source = source_for_file(file)
+    source.more(1)
+    if source.data[:1] == b"\xf5":
+        return load_bytes(_envelope_bytes(source, options, whole=whole), demands, options, operation)
+    _unsigned(demands)
+    if whole and operation.recording:  # the trail names the digest of exactly the bytes that are judged and loaded
+        return load_bytes(source.rest(options.limits.max_artifact_bytes), demands, options, operation)
+    head = bytes(source.data[:HEAD])
+    return _load_stream(source, head, demands, options, operation, whole=whole)
+
+
+def _load_stream(
+    source: BytesSource | FileSource | FlowSource,
+    head: bytes,
+    demands: Demands,
+    options: Options,
+    operation: Operation,
+    *,
+    whole: bool,
+) -> Any:
+    if operation.recording:
+        operation.set(container="pickle")
+    try:
+        loaded, census = rebuild(source, options, operation, buffers=demands.buffers, whole=whole)
+    except FormatError as error:
+        refuse_container(head, error)
+        raise
+    if not isinstance(source, BytesSource):
+        source.finish(census.size)
+    return validated(loaded, demands.schema, operation)
+
+
+def refuse_container(head: bytes, error: Exception) -> None:
+    """If ``head`` begins another format, say so instead of calling it a broken pickle."""
+    container = known_container(head)
+    if container == "git-lfs-pointer":
+        raise FormatError(
+            "this is a Git LFS pointer, not the file itself; fetch it with 'git lfs pull'", code="format.lfs-pointer"
+        ) from error
+    if container is not None:
+        raise FormatError(
+            f"this is a {container} file, not a pickle; this version of safeload does not load it",
+            code="format.unsupported",
+        ) from error
+
+
+def open_envelope(data: bytes, demands: Demands, operation: Operation) -> Opened:
+    """Verify, and decrypt, an envelope in memory."""
+    from safeload.envelope import open_bytes
+
+    if demands.keys is None:
+        raise MissingKeyError(
+            "this is a signed envelope and no keys were given; pass keys=KeyRing.from_env(...) or another key ring",
+            code="envelope.no-keys",
+        )
+    decrypts = len(data) > _SUITE_AT and data[_SUITE_AT] in _ENCRYPTING
+    with (
+        operation.child("verify") as stage,
+        operation.child("decrypt") if decrypts else contextlib.nullcontext(),
+        operation.child("key", action="verify") as use,
+    ):
+        opened = open_bytes(data, demands.keys, context=demands.context)
+        if stage.recording:
+            facts = {"key_id": opened.key_id, "suite": opened.suite}
+            use.set(**facts)  # type: ignore[typeddict-item]
+            stage.set(**facts, codec=opened.codec_name, payload_size=opened.size)  # type: ignore[typeddict-item]
+    if operation.recording:
+        operation.set(key_id=opened.key_id, suite=opened.suite, container="envelope")
+    return opened
+
+
+def signer_options(opened: Opened, options: Options) -> Options:
+    """The options for a verified signer: its own policy, its grants, and what its manifest admits."""
+    policy = _signer_policy(opened, options.policy)
+    manifest = opened.claims.get("manifest")
+    if manifest is not None:
+        if not isinstance(manifest, list) or not all(isinstance(line, str) for line in manifest):
+            raise FormatError("the envelope's manifest is not a list of operations", code="envelope.manifest")
+        manifest = tuple(manifest)
+    return options._replace(policy=policy, manifest=manifest)
+
+
+def _signer_policy(opened: Opened, policy: Policy) -> Policy:
+    entry = opened.entry
+    if entry.policy is not None:
+        from safeload.policy import resolve_policy
+
+        policy = resolve_policy(entry.policy)
+    return policy.with_code() if "code" in entry.grants else policy
+
+
+def _load_opened(opened: Opened, demands: Demands, options: Options, operation: Operation) -> Any:
+    options = signer_options(opened, options)
+    buffers: Iterable[Any] | None
+    if opened.codec == _PICKLE:
+        stream, buffers = bytes(opened.payload), demands.buffers
+    elif opened.codec == _PICKLE_WITH_BUFFERS:
+        from safeload.formats.oob import split_buffers
+
+        stream, buffers = split_buffers(opened.payload)
+    else:
+        raise FormatError(
+            f"the payload's codec is {opened.codec_name!r}, which this version of safeload does not load",
+            code="envelope.codec",
+        )
+    source = BytesSource(stream)
+    loaded, _ = rebuild(source, options, operation, buffers=buffers, whole=True)
+    return validated(loaded, demands.schema, operation)
+
+
+def validated(loaded: Any, schema: Any, operation: Operation) -> Any:
+    """``loaded``, after it was checked against ``schema`` if there is one."""
+    if schema is not None:
+        from safeload.validate import check
+
+        with operation.child("validate"):
+            check(loaded, schema)
+    return loaded
+
+
+def open_artifact(path: str | os.PathLike[str]) -> Any:
+    """Open a file for reading; what cannot be an artifact is refused with its own message.
+
+    Raises:
+        OSError: as ``open`` does (missing, no permission, a directory).
+        FormatError: a device, a socket.
+    """
+    import os
+    import stat
+
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0))
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(21, "this is a directory; name a file in it", os.fspath(path))
+        if not (stat.S_ISREG(mode) or stat.S_ISFIFO(mode)):
+            raise FormatError("this is neither a regular file nor a pipe; nothing was read", code="format.not-a-file")
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def _unsigned(demands: Demands) -> None:
+    if demands.keys is not None:
+        raise MissingKeyError(
+            "keys were given, so a signed envelope is required, but this artifact is not signed; nothing of it was parsed. "
+            "Sign it with 'safeload sign', or load it without keys if you mean to",
+            code="envelope.unsigned",
+        )
+
+
+def _check_size(size: int, options: Options) -> None:
+    limit = options.limits.max_artifact_bytes
+    if size > limit:
+        raise LimitExceededError(
+            f"the artifact has {size:,} bytes, over the limit max_artifact_bytes={limit:,}; raise Limits(max_artifact_bytes=...)",
+            code="limit.artifact-bytes",
+            stage="read",
+        )
+
+
+def _envelope_bytes(source: FileSource | FlowSource, options: Options, *, whole: bool) -> bytes:
+    """An envelope from a file; in a file of several, or a flow, the prelude tells where this one ends."""
+    from safeload.envelope import wire
+
+    limit = options.limits.max_artifact_bytes
+    if whole:
+        return source.rest(limit)
+    if not source.more(wire.PRELUDE_SIZE):
+        raise TruncatedError("the envelope ends inside its prelude; the file is incomplete", code="envelope.truncated")
+    size = wire.plan_of(wire.unpack(bytes(source.data[: wire.PRELUDE_SIZE]))).total
+    _check_size(size, options)
+    taken = source.take(0, size)
+    if taken is None:
+        raise TruncatedError("the envelope is incomplete; fetch it again", code="envelope.truncated")
+    source.finish(size)
+    return taken[0]

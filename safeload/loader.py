@@ -1,0 +1,340 @@
+"""The loader: a frozen set of choices (policy, keys, audit, limits) with load, loads, dump, dumps and scan.
+
+The functions of the package's top level are those of the process's default loader. Rule: a loader never changes; to
+choose otherwise is to make another one, so no call can weaken what a later call relies on.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from safeload.artifact import Demands, load_bytes, load_file, load_path
+from safeload.audit import SILENT
+from safeload.limits import DEFAULT_LIMITS, Limits
+from safeload.pipeline import Options
+from safeload.policy import resolve_policy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from datetime import timedelta
+
+    from safeload.audit import Auditor
+    from safeload.findings import Report
+    from safeload.keys import Key, KeyRing
+    from safeload.policy import Policy
+
+__all__ = ["Loader"]
+
+
+class Loader:
+    """Loads, writes and scans artifacts under fixed choices.
+
+    Args:
+        policy: what artifacts may contain: ``None`` (packs ``data`` and ``numpy``), a pack's name, a policy file, a list of
+            those, or a :class:`~safeload.Policy`.
+        keys: a :class:`~safeload.KeyRing`, a key or several: then every artifact must be an envelope of one of them.
+        audit: a sink, a trail's path, a logger, a callable, a list of those, or an :class:`~safeload.audit.Auditor`.
+        limits: :class:`~safeload.Limits`.
+    """
+
+    __slots__ = ("audit", "keys", "limits", "policy")
+
+    policy: Policy
+    keys: KeyRing | None
+    audit: Auditor
+    limits: Limits
+
+    def __init__(self, *, policy: Any = None, keys: Any = None, audit: Any = None, limits: Limits | None = None) -> None:
+        assign = object.__setattr__
+        assign(self, "policy", resolve_policy(policy))
+        assign(self, "keys", _ring(keys))
+        assign(self, "audit", _auditor(audit))
+        assign(self, "limits", _limits(limits))
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError(f"a Loader is frozen; make another one with {name}=...")
+
+    def __repr__(self) -> str:
+        return f"<Loader policy={self.policy!r} keys={self.keys!r}>"
+
+    def load(
+        self,
+        source: Any,
+        *,
+        policy: Any = None,
+        keys: Any = None,
+        context: Any = None,
+        schema: Any = None,
+        limits: Limits | None = None,
+        audit: Any = None,
+        mmap: bool = False,
+        fix_imports: bool = True,
+        encoding: str = "ASCII",
+        errors: str = "strict",
+        buffers: Iterable[Any] | None = None,
+    ) -> Any:
+        """Load one artifact from a path or an open binary file.
+
+        From a path the artifact must be all of the file. From an open file one artifact is read, and the position is
+        left right behind it, as ``pickle.load`` does; pipes and sockets work too.
+
+        Args:
+            source: path, or binary file with ``read`` and ``readline``.
+            policy, keys, limits, audit: instead of this loader's.
+            context: the context an envelope was sealed with: a binding, or (purpose, binding).
+            schema: a JSON Schema (dict, path or registered name) that the object must match.
+            mmap: map arrays instead of reading them; not available for pickles.
+            fix_imports, encoding, errors, buffers: as for ``pickle.load``.
+
+        Returns:
+            The object.
+
+        Raises:
+            SafeloadError: the artifact was refused; ``code`` says why. Errors that a reader of a pickle can meet are
+                ``pickle.UnpicklingError`` too.
+            OSError: the file cannot be opened or read.
+            TypeError, ValueError: an argument is wrong.
+        """
+        _no_mmap(mmap)
+        demands, options, auditor = self._choices(
+            policy, keys, audit, limits, context, schema, fix_imports, encoding, errors, buffers
+        )
+        with auditor.operation("load") as operation:
+            if isinstance(source, (str, bytes, os.PathLike)):
+                return load_path(os.fsdecode(source), demands, options, operation)
+            return load_file(source, demands, options, operation)
+
+    def loads(
+        self,
+        data: Any,
+        /,
+        *,
+        policy: Any = None,
+        keys: Any = None,
+        context: Any = None,
+        schema: Any = None,
+        limits: Limits | None = None,
+        audit: Any = None,
+        mmap: bool = False,
+        fix_imports: bool = True,
+        encoding: str = "ASCII",
+        errors: str = "strict",
+        buffers: Iterable[Any] | None = None,
+    ) -> Any:
+        """Load one artifact from a bytes-like object, all of it; see :meth:`load`."""
+        _no_mmap(mmap)
+        if type(data) is not bytes:
+            data = _as_bytes(data)
+        demands, options, auditor = self._choices(
+            policy, keys, audit, limits, context, schema, fix_imports, encoding, errors, buffers
+        )
+        with auditor.operation("load") as operation:
+            return load_bytes(data, demands, options, operation)
+
+    def dump(
+        self,
+        obj: Any,
+        target: Any,
+        protocol: int | None = None,
+        *,
+        codec: str = "pickle",
+        key: Key | None = None,
+        context: Any = None,
+        schema: Any = None,
+        version: int = 0,
+        expires_in: float | timedelta | None = None,
+        fix_imports: bool = True,
+        buffer_callback: Callable[[Any], Any] | None = None,
+    ) -> None:
+        """Write ``obj`` to a path or an open binary file.
+
+        Without a key: byte for byte what ``pickle.dump`` writes. With a key: an envelope, encrypted if the key's suite
+        encrypts, with arrays outside the pickle stream and the writer's manifest. A path is replaced as a whole, or not at all.
+
+        Args:
+            obj: the object.
+            target: path, or binary file with ``write``.
+            protocol: as for ``pickle.dump``; envelopes default to 5.
+            codec: ``"pickle"``.
+            key: a key that can sign.
+            context: bind the envelope to a place: a binding, or (purpose, binding). Readers must give the same.
+            schema: a JSON Schema that ``obj`` must match.
+            version: the payload's schema version, the user's own.
+            expires_in: seconds or timedelta until the envelope expires.
+            fix_imports, buffer_callback: as for ``pickle.dump``.
+
+        Raises:
+            SchemaError: ``obj`` does not match ``schema``.
+            pickle.PicklingError, TypeError, AttributeError: ``obj`` cannot be pickled.
+            TypeError, ValueError: an argument is wrong.
+        """
+        is_path = isinstance(target, (str, bytes, os.PathLike))
+        if not is_path and not callable(getattr(target, "write", None)):
+            raise TypeError("file must have a 'write' attribute")
+        sealing = {"context": context, "version": version, "expires_in": expires_in}
+        _check_dump(codec, key, sealing)
+        with self.audit.operation("dump") as operation:
+            _validated(obj, schema, operation)
+            if key is not None and is_path:
+                from safeload.writing import sealed_to_path
+
+                sealed_to_path(
+                    obj, os.fsdecode(target), protocol, key=key, limits=self.limits, operation=operation,
+                    fix_imports=fix_imports, buffer_callback=buffer_callback, **sealing,
+                )  # fmt: skip
+                return
+            if key is not None or is_path:
+                data = self._dumped(obj, protocol, key, fix_imports, buffer_callback, sealing, operation)
+                if is_path:
+                    from safeload.envelope import write_path
+
+                    write_path(os.fsdecode(target), [data])
+                else:
+                    target.write(data)
+                return
+            pickle.dump(obj, target, protocol, fix_imports=fix_imports, buffer_callback=buffer_callback)
+
+    def dumps(
+        self,
+        obj: Any,
+        protocol: int | None = None,
+        *,
+        codec: str = "pickle",
+        key: Key | None = None,
+        context: Any = None,
+        schema: Any = None,
+        version: int = 0,
+        expires_in: float | timedelta | None = None,
+        fix_imports: bool = True,
+        buffer_callback: Callable[[Any], Any] | None = None,
+    ) -> bytes:
+        """``obj`` as bytes; see :meth:`dump`."""
+        sealing = {"context": context, "version": version, "expires_in": expires_in}
+        _check_dump(codec, key, sealing)
+        with self.audit.operation("dump") as operation:
+            _validated(obj, schema, operation)
+            return self._dumped(obj, protocol, key, fix_imports, buffer_callback, sealing, operation)
+
+    def scan(self, source: Any, *, policy: Any = None, keys: Any = None, limits: Limits | None = None) -> Report:
+        """Everything that can be known about an artifact without loading it. Executes nothing.
+
+        Args:
+            source: path, open binary file (read to its end), or bytes-like object.
+            policy, keys, limits: instead of this loader's. Without keys an envelope's payload is not looked at.
+
+        Returns:
+            A :class:`~safeload.Report`; bad artifacts are reported, not raised.
+
+        Raises:
+            OSError: the file cannot be opened or read.
+            TypeError, ValueError: an argument is wrong.
+        """
+        from safeload.scanning import scan
+
+        demands, options, auditor = self._choices(policy, keys, None, limits)
+        with auditor.operation("scan") as operation:
+            return scan(source, demands, options, operation)
+
+    def _dumped(
+        self,
+        obj: Any,
+        protocol: int | None,
+        key: Any,
+        fix_imports: bool,
+        buffer_callback: Any,
+        sealing: dict[str, Any],
+        operation: Any,
+    ) -> bytes:
+        if key is None:
+            return pickle.dumps(obj, protocol, fix_imports=fix_imports, buffer_callback=buffer_callback)
+        from safeload.writing import sealed
+
+        return sealed(
+            obj, protocol, key=key, limits=self.limits, operation=operation, fix_imports=fix_imports,
+            buffer_callback=buffer_callback, **sealing,
+        )  # fmt: skip
+
+    def _choices(
+        self,
+        policy: Any,
+        keys: Any,
+        audit: Any,
+        limits: Limits | None,
+        context: Any = None,
+        schema: Any = None,
+        fix_imports: bool = True,
+        encoding: str = "ASCII",
+        errors: str = "strict",
+        buffers: Iterable[Any] | None = None,
+    ) -> tuple[Demands, Options, Auditor]:
+        """What one call works with: its own arguments where given, this loader's otherwise."""
+        return (
+            Demands(self.keys if keys is None else _ring(keys), context, schema, buffers),
+            Options(
+                self.policy if policy is None else resolve_policy(policy),
+                self.limits if limits is None else _limits(limits),
+                None,
+                fix_imports,
+                encoding,
+                errors,
+            ),
+            self.audit if audit is None else _auditor(audit),
+        )
+
+
+def _ring(keys: Any) -> KeyRing | None:
+    if keys is None:
+        return None
+    from safeload.keys import as_ring
+
+    return as_ring(keys)
+
+
+def _auditor(audit: Any) -> Auditor:
+    if audit is None:
+        return SILENT
+    from safeload.audit import build
+
+    return build(audit)
+
+
+def _limits(limits: Limits | None) -> Limits:
+    if limits is None:
+        return DEFAULT_LIMITS
+    if not isinstance(limits, Limits):
+        raise TypeError(f"limits must be a safeload.Limits, not {type(limits).__name__}")
+    return limits
+
+
+def _as_bytes(data: Any) -> bytes:
+    if isinstance(data, str):
+        raise TypeError("a bytes-like object is required, not 'str'; to load a file by its name use load(path)")
+    return bytes(memoryview(data))
+
+
+def _no_mmap(mmap: bool) -> None:
+    if mmap:
+        raise ValueError("mmap=True is not available for pickles: load them without it")
+
+
+def _check_dump(codec: str, key: Any, sealing: dict[str, Any]) -> None:
+    if codec != "pickle":
+        raise ValueError(f"unknown codec {codec!r}; this version of safeload writes 'pickle'")
+    if key is not None:
+        from safeload.keys import Key
+
+        if not isinstance(key, Key):
+            raise TypeError(f"key must be a safeload.Key, not {type(key).__name__}; parse text with Key.parse(text)")
+        return
+    given = [name for name, value in sealing.items() if value]
+    if given:
+        raise ValueError(f"{', '.join(given)} needs an envelope, so pass key=... too")
+
+
+def _validated(obj: Any, schema: Any, operation: Any) -> None:
+    if schema is not None:
+        from safeload.artifact import validated
+
+        validated(obj, schema, operation)

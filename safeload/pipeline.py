@@ -1,0 +1,420 @@
+"""The only place that knows the order of the stages.
+
+    read -> verify -> decrypt -> analyse (census, key walk, trace) -> decide (fickling, policy, manifest) -> load -> validate
+
+Rules, each enforced here:
+
+1. Where a key is required, no payload byte reaches a parser before it is authenticated.
+2. Nothing of a stream is imported or run before the whole stream was judged.
+3. What was judged is what is loaded: the same bytes object, the same buffers, never a path opened again.
+4. Only a verdict of ``clean`` loads; an error in a check refuses.
+5. Every stage is an audit operation: an attempt before it, a result after it, on failure too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+
+from safeload.analysis.census import Census, take_census
+from safeload.analysis.shapes import is_harmless
+from safeload.errors import FormatError, LoadError, PolicyError, SafeloadError
+from safeload.loading.collector import CollectorPause
+from safeload.feed import CodeFeed
+from safeload.loading.unpickler import DataUnpickler, RestrictedUnpickler
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from safeload.analysis.census import StreamSource
+    from safeload.analysis.hashing import KeyWalk
+    from safeload.analysis.trace import Tracer
+    from safeload.audit import Operation
+    from safeload.findings import Finding, Report
+    from safeload.limits import Limits
+    from safeload.policy import Policy
+    from safeload.program import Program
+
+__all__ = ["Judgement", "MemoTracer", "Options", "judge", "judge_broken", "rebuild", "report_of", "run", "users"]
+
+_pause = CollectorPause()
+# Streams that an unpickler has loaded are kept up to this size, to judge them again for another one's memo.
+_HISTORY_BYTES = 1 << 22
+
+
+class Options(NamedTuple):
+    """How streams are judged and rebuilt; the keyword arguments of ``pickle.load`` among them."""
+
+    policy: Policy
+    limits: Limits
+    manifest: tuple[str, ...] | None = None
+    fix_imports: bool = True
+    encoding: str = "ASCII"
+    errors: str = "strict"
+    persistent_load: Callable[[Any], Any] | None = None
+    find_class: Callable[[str, str], Any] | None = None
+
+
+class Judgement(NamedTuple):
+    """What is known about a stream before anything of it is loaded; ``program`` is ``None`` for pure data."""
+
+    census: Census
+    program: Program | None = None
+    spellings: dict[tuple[str, str], str] | None = None
+    findings: tuple[Finding, ...] = ()
+    notes: tuple[Finding, ...] = ()
+    source_code: str = ""
+
+
+def rebuild(
+    source: StreamSource,
+    options: Options,
+    operation: Operation,
+    *,
+    buffers: Iterable[Any] | None = None,
+    whole: bool = True,
+) -> tuple[Any, Census]:
+    """Judge the first stream of ``source`` and rebuild its object: the whole way for one stream.
+
+    Args:
+        source: the bytes.
+        options: policy, limits, and the keyword arguments of ``pickle.load``.
+        operation: the audit operation that this is part of.
+        buffers: out-of-band buffers.
+        whole: nothing may follow the stream.
+
+    Raises:
+        SafeloadError: whatever refused; see :mod:`safeload.errors`.
+    """
+    with operation.child("analyse"):
+        census = take_census(source, options.limits, buffers)
+        if whole and source.more_than(census.size):
+            _trailing(census.size)
+        data_only = not census.has_code and is_harmless(census.code, census.protocol)
+        tracer = None if data_only else _trace(census, options)
+    if tracer is None or not census.has_code:
+        with operation.child("load"):
+            return _load_data(census, options), census
+    judgement = _decided(census, tracer, options, operation)
+    with operation.child("load"):
+        return _load_code(judgement, options), census
+
+
+def judge(
+    source: StreamSource, options: Options, operation: Operation, *, buffers: Iterable[Any] | None = None
+) -> Judgement:
+    """Judge the first stream of ``source`` without loading it."""
+    with operation.child("analyse"):
+        census = take_census(source, options.limits, buffers)
+        tracer = _trace(census, options)
+        if not census.has_code:
+            _data_loads(census, options)
+            return Judgement(census)
+    with operation.child("decide"):
+        return _decide(census, tracer, options)
+
+
+def judge_broken(code: bytes, protocol: int, options: Options) -> Judgement | None:
+    """Judge what a stream would do before the place where it breaks; ``None`` if it would do nothing.
+
+    ``pickle.load`` executes opcodes as they come: a payload followed by rubbish still fires.
+    """
+    from safeload.analysis.hashing import KeyWalk
+    from safeload.analysis.trace import Tracer
+
+    tracer = Tracer(options.limits, fix_imports=options.fix_imports)
+    census = Census(code, [], len(code), protocol, has_code=True, mutable=False)
+    try:
+        with contextlib.suppress(FormatError):
+            KeyWalk(options.limits).walk(code)
+        with contextlib.suppress(FormatError):
+            tracer.trace(code, protocol)
+    except SafeloadError:
+        return None
+    return _decide(census, tracer, options) if tracer.uses else None
+
+
+def _trailing(size: int) -> NoReturn:
+    raise FormatError(
+        f"the pickle ends at byte {size}, but more follows; nothing was loaded. For a file of several pickles open it and call "
+        "load(file) once for each",
+        code="format.trailing",
+    )
+
+
+def _trace(census: Census, options: Options) -> Tracer:
+    """The exact way: bound what hashing costs, then ask the unpickler what the stream would do."""
+    from safeload.analysis.hashing import KeyWalk
+    from safeload.analysis.trace import Tracer
+
+    KeyWalk(options.limits).walk(census.code)
+    tracer = Tracer(options.limits, fix_imports=options.fix_imports, encoding=options.encoding, errors=options.errors)
+    if census.has_code:
+        with _pause:
+            tracer.trace(census.code, census.protocol, census.buffers)
+    return tracer
+
+
+def _decided(census: Census, tracer: Tracer, options: Options, operation: Operation) -> Judgement:
+    """The decision as a stage of its own; raises unless the verdict is clean."""
+    with operation.child("decide", policy_digest=options.policy.digest) as stage:
+        judgement = _decide(census, tracer, options)
+        if judgement.findings:
+            stage.set(findings=[finding.rule_id for finding in judgement.findings])
+            _refuse(judgement)
+        stage.set(verdict="clean")
+    return judgement
+
+
+def _decide(census: Census, tracer: Tracer, options: Options) -> Judgement:
+    from safeload.analysis.gate import fickling_gate
+    from safeload.analysis.harmful import is_harmful
+    from safeload.program import Program
+
+    program = Program.of(tracer.uses)
+    persistent = options.persistent_load is not None
+    refused = options.policy.decide(program, manifest=options.manifest, persistent=persistent)
+    gate = fickling_gate(program)
+    # Where the policy names every import and call, fickling's view of those names is kept as information.
+    findings = [*gate.structural]
+    notes: tuple[Finding, ...] = ()
+    if refused:
+        findings = [*_with_evidence(refused, is_harmful), *gate.by_name, *gate.structural]
+    else:
+        notes = gate.by_name
+    findings.sort(key=lambda finding: -finding.severity)
+    return Judgement(census, program, tracer.spellings, tuple(findings), notes, gate.source_code)
+
+
+def _with_evidence(refused: Iterable[Finding], is_harmful: Callable[[str], bool]) -> list[Finding]:
+    """Refusals of globals that no data needs say so: evidence of harm, not just an unknown name."""
+    import dataclasses
+
+    from safeload.findings import Severity, Verdict
+
+    return [
+        dataclasses.replace(finding, severity=Severity.CRITICAL, verdict=Verdict.MALICIOUS)
+        if finding.evidence and is_harmful(finding.evidence)
+        else finding
+        for finding in refused
+    ]
+
+
+def _refuse(judgement: Judgement) -> NoReturn:
+    report = report_of([judgement])
+    first = judgement.findings[0]
+    more = len(judgement.findings) - 1
+    others = f" (and {more} more finding{'s' if more > 1 else ''}, see .report)" if more else ""
+    raise PolicyError(f"refused as {report.verdict}: {first.message}{others}", code=first.rule_id, report=report)
+
+
+def report_of(judgements: Sequence[Judgement], **fields: Any) -> Report:
+    """The report of an artifact with these streams; ``fields`` are further attributes of :class:`Report`."""
+    from safeload.findings import Report, StreamInfo, worst_verdict
+
+    streams, offset = [], 0
+    names: dict[str, None] = {}
+    findings: list[Finding] = [*fields.pop("findings", ())]
+    for index, judgement in enumerate(judgements):
+        census, program = judgement.census, judgement.program
+        lines = () if program is None else tuple(f"{kind} {name}" for kind, name in program.operations)
+        digest = "" if program is None else program.digest
+        streams.append(StreamInfo(offset, census.size, census.protocol, lines, digest))
+        offset += census.size
+        if program is not None:
+            names.update((name.replace(":", "."), None) for name in program.globals)
+        findings.extend(_located(judgement, index))
+    findings.sort(key=lambda finding: -finding.severity)
+    verdict = worst_verdict(*(finding.verdict for finding in findings))
+    source_code = "\n\n".join(judgement.source_code for judgement in judgements if judgement.source_code)
+    return Report(
+        verdict,
+        tuple(findings),
+        globals=tuple(names),
+        streams=tuple(streams),
+        source_code=source_code,
+        **{"container": "pickle", **fields},
+    )
+
+
+def _located(judgement: Judgement, index: int) -> Iterator[Finding]:
+    import dataclasses
+
+    from safeload.findings import Severity, Verdict
+
+    where = f"stream {index}"
+    for finding in judgement.findings:
+        yield dataclasses.replace(finding, location=finding.location or where)
+    for note in judgement.notes:
+        yield dataclasses.replace(note, location=where, severity=Severity.INFO, verdict=Verdict.CLEAN)
+
+
+def _load_data(census: Census, options: Options) -> Any:
+    unpickler = DataUnpickler(
+        CodeFeed(census.code), encoding=options.encoding, errors=options.errors, buffers=census.buffers or None
+    )
+    try:
+        with _pause:
+            return unpickler.load()
+    except SafeloadError:
+        raise
+    except Exception as error:
+        raise FormatError.wrap(error) from error
+
+
+def _data_loads(census: Census, options: Options) -> None:
+    """Does the unpickler accept a stream of pure data? It can do nothing but build it."""
+    _load_data(census, options)
+
+
+def _load_code(judgement: Judgement, options: Options) -> Any:
+    census = judgement.census
+    unpickler = RestrictedUnpickler(
+        CodeFeed(census.code),
+        resolve_all(judgement),
+        find_class=options.find_class,
+        persistent_load=options.persistent_load,
+        buffers=census.buffers or None,
+        encoding=options.encoding,
+        errors=options.errors,
+    )
+    with _pause:
+        return run(unpickler)
+
+
+def resolve_all(judgement: Judgement) -> dict[tuple[str, str], Any]:
+    """Every global of a judged stream, by the names that the stream spells."""
+    from safeload.loading.resolve import resolve
+
+    return {spelling: resolve(name) for spelling, name in (judgement.spellings or {}).items()}
+
+
+class MemoTracer:
+    """Judges streams that share a memo, one after the other.
+
+    The first stream is traced only if it has to be; when a second one comes, the first is caught up on, because the second
+    may use what the first one memoized.
+    """
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._history: list[Census] | None = []  # judged streams; None once they are too large to keep
+        self._tracer: Tracer | None = None
+        self._walk: KeyWalk | None = None
+
+    def judge(
+        self, source: StreamSource, operation: Operation, buffers: Iterable[Any] | None
+    ) -> Judgement:
+        """Judge the next stream of ``source``; raises unless the verdict is clean."""
+        options = self._options
+        with operation.child("analyse"):
+            census = take_census(source, options.limits, buffers)
+            if not self._history and self._tracer is None and not census.has_code:
+                if is_harmless(census.code, census.protocol):
+                    self._history = [census]
+                    return Judgement(census)
+            tracer, walk = self._state()
+            walk.walk(census.code)
+            tracer.uses.clear()
+            with _pause:
+                tracer.trace(census.code, census.protocol, census.buffers)
+            self._remember(census)
+        if not tracer.uses:
+            return Judgement(census)
+        return _decided(census, tracer, options, operation)
+
+    def _remember(self, census: Census) -> None:
+        history = self._history
+        if history is not None:
+            history.append(census)
+            if sum(len(past.code) for past in history) > _HISTORY_BYTES:
+                self._history = None
+
+    def resolve_into(self, resolved: dict[tuple[str, str], Any]) -> None:
+        """Add the globals of the streams judged so far."""
+        from safeload.loading.resolve import resolve
+
+        for spelling, name in (self._tracer.spellings if self._tracer else {}).items():
+            if spelling not in resolved:
+                resolved[spelling] = resolve(name)
+
+    def find(self, module: str, name: str, original: tuple[str, str] | None) -> Any:
+        """Resolve a name that the application asks for while the stream's ``original`` name is looked up."""
+        from safeload.analysis.trace import legacy_name, policy_name
+        from safeload.loading.resolve import resolve
+        from safeload.program import Kind, Program, Use
+
+        tracer, _ = self._state()
+        known = tracer.spellings.get((module, name))
+        if known is None:
+            if tracer.maps_names:
+                module, name = legacy_name(module, name)
+            known = policy_name(module, name)
+            asked = tracer.spellings.get(original) if original else None
+            uses = [use._replace(name=known) for use in tracer.uses if use.name == asked] or [Use(Kind.REFERENCE, known)]
+            refused = self._options.policy.decide(Program.of(uses))
+            if refused:
+                raise PolicyError(f"refused: {refused[0].message}", code=refused[0].rule_id)
+        return resolve(known)
+
+    def share_memo(self, other: MemoTracer) -> None:
+        """Take over the memo of another tracer, by tracing again what it has traced.
+
+        Its stand-ins cannot be shared: what is done to them would be recorded there, and judged by nobody here.
+        """
+        if other._history is None:
+            raise ValueError("this memo belongs to streams that are too large to judge again")
+        self._history = [*other._history]
+        self._tracer = self._walk = None
+
+    def clear_memo(self) -> None:
+        """Forget what was memoized."""
+        self._history = []
+        self._tracer = self._walk = None
+
+    def _state(self) -> tuple[Tracer, KeyWalk]:
+        from safeload.analysis.hashing import KeyWalk
+        from safeload.analysis.trace import Tracer
+
+        options = self._options
+        if self._tracer is None or self._walk is None:
+            self._tracer = Tracer(
+                options.limits, fix_imports=options.fix_imports, encoding=options.encoding, errors=options.errors
+            )
+            self._walk = KeyWalk(options.limits)
+            for census in self._history or ():
+                self._walk.walk(census.code)
+                self._tracer.trace(census.code, census.protocol, census.buffers)
+        return self._tracer, self._walk
+
+
+class UserError(Exception):
+    """Carries an exception of the application's own find_class or persistent_load through the unpickler."""
+
+
+def users(function: Callable[..., Any] | None) -> Callable[..., Any] | None:
+    """``function``, with its exceptions marked as the application's."""
+    if function is None:
+        return None
+
+    def call(*args: Any) -> Any:
+        try:
+            return function(*args)
+        except Exception as error:
+            raise UserError from error
+
+    return call
+
+
+def run(unpickler: Any) -> Any:
+    """Let an unpickler load; what it raises becomes a :class:`LoadError`, what the application raises stays."""
+    try:
+        return unpickler.load()
+    except SafeloadError:
+        raise
+    except UserError as error:
+        cause = error.__cause__
+        assert cause is not None  # noqa: S101 - set by users()
+        raise cause  # noqa: B904 - the application's exception as it was
+    except Exception as error:
+        raise LoadError.wrap(error) from error

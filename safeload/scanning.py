@@ -1,0 +1,193 @@
+"""Scanning: the way of an artifact, stopped before the load. It cannot load.
+
+Rule: a scan never raises for what is in an artifact; whatever cannot be judged is said in the report, and is not clean.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from typing import TYPE_CHECKING, Any
+
+from safeload.artifact import ENVELOPE_BYTE, open_artifact, open_envelope, signer_options
+from safeload.errors import EnvelopeError, FormatError, LimitExceededError, SafeloadError
+from safeload.findings import Finding, Report, Severity, Verdict
+from safeload.formats.detect import HEAD, known_container, looks_like_pickle_head
+from safeload.formats.sources import BytesSource, source_for_file
+from safeload.pipeline import Judgement, judge, judge_broken, report_of
+
+if TYPE_CHECKING:
+    from safeload.artifact import Demands
+    from safeload.audit import Operation
+    from safeload.envelope import Opened
+    from safeload.pipeline import Options
+
+__all__ = ["scan"]
+
+_MAX_STREAMS = 100_000
+
+
+def scan(source: Any, demands: Demands, options: Options, operation: Operation) -> Report:
+    """The report of ``source``: a path, an open binary file, or bytes-like."""
+    path = ""
+    try:
+        if isinstance(source, (str, os.PathLike)):
+            path = os.fsdecode(source)
+            with open_artifact(source) as file:
+                data = source_for_file(file).rest(options.limits.max_artifact_bytes)
+        elif hasattr(source, "read"):
+            data = source_for_file(source).rest(options.limits.max_artifact_bytes)
+        else:
+            data = bytes(memoryview(source))
+    except SafeloadError as error:
+        return Report(*_of_error(error), path=path)
+    facts = {"path": path, "sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
+    if operation.recording:
+        operation.set(sha256=facts["sha256"], size=len(data))  # type: ignore[typeddict-item]
+    report = _scan_bytes(data, demands, options, operation, facts)
+    if operation.recording:
+        operation.set(verdict=report.verdict, findings=report.findings, container=report.container)
+    return report
+
+
+def _scan_bytes(
+    data: bytes, demands: Demands, options: Options, operation: Operation, facts: dict[str, Any]
+) -> Report:
+    if data[:1] and data[0] == ENVELOPE_BYTE:
+        return _scan_envelope(data, demands, options, operation, facts)
+    if not data:
+        finding = Finding("format.empty", Severity.LOW, "the file is empty", verdict=Verdict.MALFORMED)
+        return Report(Verdict.MALFORMED, (finding,), **facts)
+    return _scan_streams(data, options, operation, facts)
+
+
+def _scan_streams(data: bytes, options: Options, operation: Operation, facts: dict[str, Any]) -> Report:
+    """All pickle streams of ``data``, one after the other."""
+    judgements: list[Judgement] = []
+    findings: list[Finding] = []
+    position = 0
+    while position < len(data) and len(judgements) < _MAX_STREAMS:
+        rest = data[position:] if position else data
+        try:
+            judgement = judge(BytesSource(rest), options, operation)
+        except SafeloadError as error:
+            broken = _broken(error, options)
+            if not judgements and broken is None and not looks_like_pickle_head(data):
+                return _not_a_pickle(data, error, facts)
+            if broken is not None:
+                judgements.append(broken)
+            findings.append(_finding_of(error, f"stream {len(judgements)}, byte {position}"))
+            break
+        except Exception as error:  # noqa: BLE001 - a scan reports; an error in a check is never clean
+            findings.append(_internal(error))
+            break
+        judgements.append(judgement)
+        position += judgement.census.size
+    return report_of(judgements, findings=findings, **facts)
+
+
+def _broken(error: SafeloadError, options: Options) -> Judgement | None:
+    """What the stream would have done before it breaks."""
+    if error.broken_stream is None:
+        return None
+    code, protocol = error.broken_stream
+    return judge_broken(code(), protocol, options)
+
+
+def _not_a_pickle(data: bytes, error: SafeloadError, facts: dict[str, Any]) -> Report:
+    container = known_container(data[:HEAD])
+    if container is None and isinstance(error, FormatError):
+        finding = Finding(
+            "format.unknown", Severity.INFO, "not an artifact of a format that safeload knows", verdict=Verdict.SKIPPED
+        )
+        return Report(Verdict.SKIPPED, (finding,), **facts)
+    if container is None:
+        return Report(*_of_error(error), **facts)
+    if container == "git-lfs-pointer":
+        message = "this is a Git LFS pointer, not the file itself; fetch it with 'git lfs pull' and scan again"
+        finding = Finding("format.lfs-pointer", Severity.MEDIUM, message, verdict=Verdict.SKIPPED)
+    else:
+        message = f"a {container} file; this version of safeload does not look inside"
+        finding = Finding("format.unsupported", Severity.LOW, message, verdict=Verdict.SKIPPED)
+    return Report(Verdict.SKIPPED, (finding,), container=container, **facts)
+
+
+def _scan_envelope(
+    data: bytes, demands: Demands, options: Options, operation: Operation, facts: dict[str, Any]
+) -> Report:
+    from safeload.envelope import inspect_prelude
+
+    try:
+        seen: dict[str, Any] | None = {"verified": False, **inspect_prelude(data)}
+    except SafeloadError:
+        seen = None
+    facts = {**facts, "container": "envelope", "envelope": seen}
+    if demands.keys is None:
+        message = "a signed envelope; its payload was not looked at, because no keys were given to verify it"
+        finding = Finding("envelope.no-keys", Severity.MEDIUM, message, verdict=Verdict.SKIPPED)
+        return Report(Verdict.SKIPPED, (finding,), **facts)
+    try:
+        opened = open_envelope(data, demands, operation)
+        signed = signer_options(opened, options)
+        payload, buffers = _payload(opened)
+    except SafeloadError as error:
+        return Report(*_of_error(error), **facts)
+    facts["envelope"] = _envelope_facts(opened)
+    try:
+        judgement = judge(BytesSource(payload), signed, operation, buffers=buffers)
+        if judgement.census.size != len(payload):
+            raise FormatError("bytes follow the pickle in the envelope", code="format.trailing")
+    except SafeloadError as error:
+        broken = _broken(error, signed)
+        return report_of([broken] if broken else [], findings=[_finding_of(error, "payload")], **facts)
+    return report_of([judgement], **facts)
+
+
+def _payload(opened: Opened) -> tuple[bytes, list[Any] | None]:
+    if opened.codec == 1:
+        return bytes(opened.payload), None
+    if opened.codec == 2:
+        from safeload.formats.oob import split_buffers
+
+        return split_buffers(opened.payload)
+    raise FormatError(f"codec {opened.codec_name!r} of the payload is not judged by this version", code="envelope.codec")
+
+
+def _envelope_facts(opened: Opened) -> dict[str, Any]:
+    return {
+        "verified": True,
+        "key_id": opened.key_id.hex(),
+        "label": opened.entry.label,
+        "suite": opened.suite.label,
+        "layout": opened.layout.name.lower(),
+        "codec": opened.codec_name,
+        "version": opened.version,
+        "created_us": opened.created_us,
+        "expires_us": opened.expires_us,
+        "payload_size": opened.size,
+        "claims": opened.claims,
+    }
+
+
+def _finding_of(error: SafeloadError, location: str = "") -> Finding:
+    if isinstance(error, LimitExceededError):
+        severity, verdict = Severity.HIGH, Verdict.UNKNOWN
+    elif error.code == "format.extension":
+        severity, verdict = Severity.HIGH, Verdict.UNKNOWN
+    elif error.code == "format.buffers":
+        severity, verdict = Severity.LOW, Verdict.UNKNOWN
+    elif isinstance(error, EnvelopeError):
+        severity, verdict = Severity.HIGH, Verdict.UNKNOWN
+    else:
+        severity, verdict = Severity.MEDIUM, Verdict.MALFORMED
+    return Finding(error.code, severity, str(error), location, verdict=verdict)
+
+
+def _of_error(error: SafeloadError) -> tuple[Verdict, tuple[Finding, ...]]:
+    finding = _finding_of(error)
+    return finding.verdict, (finding,)
+
+
+def _internal(error: Exception) -> Finding:
+    message = f"an internal error ({type(error).__name__}) stopped the analysis; please report it with the file"
+    return Finding("internal.error", Severity.HIGH, message, verdict=Verdict.ERROR)

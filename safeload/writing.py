@@ -1,0 +1,150 @@
+"""Writing artifacts: exactly what pickle writes, or that in an envelope with the writer's manifest.
+
+Rule: what is sealed was judged first. The manifest lists every operation of the stream, so a reader loads nothing that
+its writer did not know of.
+"""
+
+from __future__ import annotations
+
+import pickle
+import sys
+from typing import TYPE_CHECKING, Any
+
+from safeload.analysis.census import take_census
+from safeload.analysis.trace import Tracer
+from safeload.formats.oob import join_buffers
+from safeload.formats.sources import BytesSource
+from safeload.program import Program
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from safeload.audit import Operation
+    from safeload.limits import Limits
+
+__all__ = ["manifest_claims", "pickled_parts", "sealed", "sealed_to_path"]
+
+_PICKLE, _PICKLE_WITH_BUFFERS = 1, 2
+# Smaller buffers are cheaper inside the stream than behind it.
+_OUT_OF_BAND = 1 << 12
+_HIGHEST = 5
+
+
+def pickled_parts(
+    obj: Any, protocol: int | None, *, fix_imports: bool, buffer_callback: Callable[[Any], Any] | None
+) -> tuple[int, list[Any], bytes, list[Any]]:
+    """Pickle ``obj`` for an envelope.
+
+    Returns:
+        The codec, the payload's parts, the stream, and its buffers. Arrays leave the stream if the protocol allows it.
+    """
+    views: list[memoryview] = []
+
+    def keep(buffer: pickle.PickleBuffer) -> bool:
+        try:
+            view = buffer.raw()
+        except BufferError:  # not contiguous: stays in the stream
+            return True
+        if view.nbytes < _OUT_OF_BAND:
+            return True
+        views.append(view)
+        return False
+
+    if protocol is None:
+        protocol = _HIGHEST
+    elif protocol < 0:
+        protocol = pickle.HIGHEST_PROTOCOL
+    if buffer_callback is not None or protocol < _HIGHEST:
+        stream = pickle.dumps(obj, protocol, fix_imports=fix_imports, buffer_callback=buffer_callback)
+        return _PICKLE, [stream], stream, []
+    stream = pickle.dumps(obj, protocol, fix_imports=fix_imports, buffer_callback=keep)
+    if not views:
+        return _PICKLE, [stream], stream, []
+    return _PICKLE_WITH_BUFFERS, join_buffers(stream, views), stream, views
+
+
+def manifest_claims(stream: bytes, limits: Limits, buffers: Iterable[Any] = (), *, fix_imports: bool = True) -> dict[str, Any]:
+    """The claims that the writer of a pickle stream makes: its operations, and the versions of the libraries it names.
+
+    Empty for pure data. Nothing of the stream is loaded.
+
+    Raises:
+        SafeloadError: the stream is no well-formed pickle.
+    """
+    census = take_census(BytesSource(stream), limits, buffers)
+    if not census.has_code:
+        return {}
+    tracer = Tracer(limits, fix_imports=fix_imports, encoding="latin1")
+    tracer.trace(census.code, census.protocol, census.buffers)
+    program = Program.of(tracer.uses)
+    return {"manifest": list(program.lines()), "libraries": _versions(program)}
+
+
+def _versions(program: Program) -> dict[str, str]:
+    """Versions of the loaded top-level packages that the program names, and of Python."""
+    versions = {"python": ".".join(map(str, sys.version_info[:3]))}
+    for name in program.globals:
+        package = name.partition(".")[0].partition(":")[0]
+        version = getattr(sys.modules.get(package), "__version__", None)
+        if isinstance(version, str):
+            versions[package] = version[:64]
+    return versions
+
+
+def sealed(
+    obj: Any,
+    protocol: int | None,
+    *,
+    key: Any,
+    limits: Limits,
+    operation: Operation,
+    fix_imports: bool = True,
+    buffer_callback: Callable[[Any], Any] | None = None,
+    **sealing: Any,
+) -> bytes:
+    """``obj`` as a pickle in an envelope, in memory."""
+    from safeload.envelope import seal
+
+    codec, parts, claims = _prepared(obj, protocol, limits, fix_imports=fix_imports, buffer_callback=buffer_callback)
+    with operation.child("seal") as stage, operation.child("key", action="sign", key_id=key.key_id):
+        if stage.recording:
+            stage.set(key_id=key.key_id, suite=key.suite)
+        payload = parts[0] if len(parts) == 1 else parts
+        return seal(payload, key, codec=codec, claims=claims, **sealing)
+
+
+def sealed_to_path(
+    obj: Any,
+    path: Any,
+    protocol: int | None,
+    *,
+    key: Any,
+    limits: Limits,
+    operation: Operation,
+    fix_imports: bool = True,
+    buffer_callback: Callable[[Any], Any] | None = None,
+    **sealing: Any,
+) -> None:
+    """``obj`` as a pickle in an envelope, in a file that is replaced as a whole."""
+    from safeload.envelope import seal_path
+
+    codec, parts, claims = _prepared(obj, protocol, limits, fix_imports=fix_imports, buffer_callback=buffer_callback)
+    with operation.child("seal") as stage, operation.child("key", action="sign", key_id=key.key_id):
+        if stage.recording:
+            stage.set(key_id=key.key_id, suite=key.suite)
+        seal_path(path, parts, key, codec=codec, claims=claims, **sealing)
+
+
+def _prepared(
+    obj: Any,
+    protocol: int | None,
+    limits: Limits,
+    *,
+    fix_imports: bool,
+    buffer_callback: Callable[[Any], Any] | None,
+) -> tuple[int, list[Any], dict[str, Any] | None]:
+    codec, parts, stream, views = pickled_parts(
+        obj, protocol, fix_imports=fix_imports, buffer_callback=buffer_callback
+    )
+    buffers = views or ([b""] * stream.count(b"\x97") if buffer_callback is not None else ())
+    return codec, parts, manifest_claims(stream, limits, buffers, fix_imports=fix_imports) or None
