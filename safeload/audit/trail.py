@@ -1,12 +1,13 @@
 """Reading a trail: is it whole, what does it say, which operations never ended.
 
-What the chain proves: within what is there, no line was edited, removed, inserted or moved since it was written.
+What the chain proves: of the lines that are there, none but the last was edited, removed, inserted or moved since it
+was written. With a ``key`` the last one is protected too.
 
 What it cannot prove, and what does:
 
-- *The end was cut off.* A shorter trail is a valid trail. Anchor :func:`trail_head` elsewhere from time to time
-  (another host, a ticket, a signed commit) and pass it as ``anchor``: a trail that does not contain the anchored line
-  is reported.
+- *The end was cut off, or the last line of an unkeyed trail was edited.* A shorter trail is a valid trail. Anchor
+  :func:`trail_head` elsewhere from time to time (another host, a ticket, a signed commit) and pass it as ``anchor``:
+  a trail that does not contain the anchored line is reported.
 - *The whole file was rewritten.* Who may write the file can recompute every digest, as root of the log host always
   can. With a ``key`` that the host's other users do not have, only a holder of the key can; a process that writes
   keyed lines holds it, so a compromised writer can still forge what it writes from then on, and rewrite what it wrote

@@ -155,9 +155,7 @@ def _is_delimited(sequence: list[_Node]) -> bool:
 def _is_determined(sequence: list[_Node]) -> bool:
     """Whether the end of each varying piece is decided by the character after it."""
     for index, node in enumerate(sequence):
-        if node.group is not None and not all(map(_is_determined, node.group)):
-            return False
-        if node.group is not None and len(node.group) > 1 and not _one_way(node.group):
+        if node.group is not None and not _is_group_determined(node, node.group):
             return False
         if _is_fixed(node):
             continue
@@ -168,6 +166,21 @@ def _is_determined(sequence: list[_Node]) -> bool:
             if follower.least and _is_fixed(follower):
                 break
     return True
+
+
+def _is_group_determined(node: _Node, alternatives: list[list[_Node]]) -> bool:
+    if not node.fixed and any(map(_can_be_empty, alternatives)):
+        return False  # (a*)? matches nothing in two ways
+    if len(alternatives) > 1 and not _one_way(alternatives):
+        return False
+    return all(map(_is_determined, alternatives))
+
+
+def _can_be_empty(sequence: list[_Node]) -> bool:
+    return not any(
+        node.least and (bool(_characters(node.atom)) if node.group is None else not any(map(_can_be_empty, node.group)))
+        for node in sequence
+    )
 
 
 def _all_characters(node: _Node) -> set[str]:
