@@ -1,0 +1,218 @@
+"""Is every operation of a program allowed? All or nothing, before anything is imported.
+
+Most programs are decided by comparing two sets: the operations they contain and the operations that are allowed
+whatever their arguments. What is left is looked at use by use, in the order of the stream, because some argument
+rules depend on what happened before (:mod:`safeload.policy.arrays`). Rule: nothing here imports or resolves a name of
+the program, and no permission of a rule makes up for a change of a class or a computed callable.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from safeload.findings import Finding, Severity, Verdict
+from safeload.program import Kind, Standin, StandinType
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from safeload.policy.model import Policy
+    from safeload.program import Program, Use
+
+__all__ = ["Context", "check_keys", "decide"]
+
+_VERBS = {
+    Kind.REFERENCE: ("policy.not-allowed", "imports", ""),
+    Kind.CALL: ("policy.call-not-allowed", "calls", "call = true\nconstruct = false\nstate = false"),
+    Kind.CONSTRUCT: ("policy.construct-not-allowed", "makes an instance of", ""),
+    Kind.STATE: ("policy.state-not-allowed", "sets the state of what is made by", ""),
+    Kind.ITEMS: ("policy.state-not-allowed", "adds items to what is made by", ""),
+}
+
+_NEVER = {
+    Kind.CLASS_STATE: (
+        "policy.class-state",
+        "the pickle changes {name} itself, not an instance of it: for the whole process, so it is never allowed",
+    ),
+    Kind.COMPUTED: (
+        "policy.computed-call",
+        "the pickle calls something that {name} returned; a callable has to be named, so this is never allowed",
+    ),
+}
+
+# The unpickler looks these up on the instance, where a state can put any callable that may be referenced.
+_METHODS = ("append", "extend", "add")
+# Special names that the unpickler and the interpreter never call.
+_HARMLESS = frozenset({"__notes__", "__doc__", "__module__", "__name__", "__qualname__", "__orig_class__"})
+
+
+class Context:
+    """What argument rules may know: the policy, the program, and what they noted about earlier uses."""
+
+    __slots__ = ("index", "notes", "policy", "uses")
+
+    def __init__(self, policy: Policy, uses: tuple[Use, ...]) -> None:
+        self.policy = policy
+        self.uses = uses
+        self.index = 0
+        self.notes: dict[Any, Any] = {}
+
+    def may_be_made(self, name: str | None) -> bool:
+        """Whether the policy lets ``name`` be constructed with any arguments."""
+        rule = self.policy.rule(name) if name else None
+        return rule is not None and rule.construct is True
+
+
+def decide(
+    policy: Policy, program: Program, manifest: Iterable[str] | None = None, *, persistent: bool = False
+) -> tuple[Finding, ...]:
+    """See :meth:`safeload.policy.model.Policy.decide`."""
+    operations = program.operations
+    if not operations or policy.grants_code:
+        return ()
+    plain = policy.name_set
+    rest = [operation for operation in operations if operation not in plain]
+    findings = [] if manifest is None else _outside(operations, frozenset(manifest))
+    if not rest:
+        return tuple(findings)
+    conditions = policy.conditions
+    conditional: dict[tuple[Kind, str], str] = {}
+    for operation in rest:
+        condition = conditions.get(operation)
+        if operation[0] is Kind.COMPUTED and _may_call_result(policy, operation[1]):
+            condition = "zone-key"
+        if condition is not None:
+            conditional[operation] = condition
+        elif operation[0] is not Kind.PERSISTENT:
+            findings.append(_refuse(policy, *operation))
+        elif not persistent:
+            findings.append(_persistent())
+    if conditional:
+        findings += _judge(policy, program.uses, conditional)
+    return tuple(findings)
+
+
+def _may_call_result(policy: Policy, name: str) -> bool:
+    """Results may be called if they are the attributes that ``pinned-getattr`` admits, with its judgement."""
+    rule = policy.rule(name)
+    return name == "builtins.getattr" and rule is not None and rule.call == "pinned-getattr"
+
+
+def _judge(policy: Policy, uses: tuple[Use, ...], conditional: dict[tuple[Kind, str], str]) -> list[Finding]:
+    """Apply the argument rules to every use that has one."""
+    from safeload.policy.arguments import find_rules
+
+    rules = {operation: find_rules(condition) for operation, condition in conditional.items()}
+    context = Context(policy, uses)
+    refused: dict[tuple[Kind, str], str] = {}
+    for index, use in enumerate(uses):
+        operation = use[0], use[1]
+        if operation not in rules or operation in refused:
+            continue
+        context.index = index
+        reason = check_keys(use[2], context) if use[0] is Kind.STATE else None
+        if reason is None:
+            for rule in rules[operation]:
+                reason = rule(use, context)
+                if reason is None:
+                    break
+        if reason is not None:
+            refused[operation] = reason
+    return [_argument(kind, name, reason) for (kind, name), reason in refused.items()]
+
+
+def check_keys(args: tuple[Any, ...], context: Context) -> str | None:
+    """Why a state may not be set whoever it belongs to, or ``None``.
+
+    A state is written into the instance's dict, or set attribute by attribute if it is the second item of a pair. Then
+    ``__class__`` makes the instance one of another class, and an attribute called ``__setstate__`` or ``append`` is
+    what the unpickler calls the next time it sets a state or adds items.
+    """
+    state = args[0] if args else None
+    if type(state) is dict:
+        return _check_dict(state, context)
+    if type(state) is tuple and len(state) == 2:
+        for part in state:
+            if type(part) is dict:
+                reason = _check_dict(part, context)
+                if reason is not None:
+                    return reason
+    return None
+
+
+def _check_dict(state: dict[Any, Any], context: Context) -> str | None:
+    keys = tuple(state)
+    if keys in context.notes:
+        return None
+    for key in keys:
+        if isinstance(key, str) and key.startswith("__") and key.endswith("__") and key not in _HARMLESS:
+            return f"the state sets the special attribute {key[:40]!r}"
+    for method in _METHODS:
+        if method in state:
+            if isinstance(state[method], (StandinType, Standin)):
+                return f"the state replaces the method {method!r}"
+            return None
+    context.notes[keys] = True
+    return None
+
+
+def _refuse(policy: Policy, kind: Kind, name: str) -> Finding:
+    """The finding for an operation that no rule allows."""
+    if kind in _NEVER:
+        rule_id, text = _NEVER[kind]
+        return Finding(rule_id, Severity.HIGH, text.format(name=name), evidence=name)
+    rule_id, verb, permission = _VERBS[kind]
+    if kind is not Kind.REFERENCE and policy.rule(name) is None:
+        rule_id = "policy.not-allowed"
+    return Finding(rule_id, Severity.MEDIUM, _message(policy, kind, name, verb, permission), evidence=name)
+
+
+def _message(policy: Policy, kind: Kind, name: str, verb: str, permission: str) -> str:
+    from safeload.policy.packs import load_pack, packs_naming
+
+    asked = f"the pickle {verb} {name}, which the policy does not allow"
+    for pack in packs_naming(name):
+        if pack not in policy.pack_names and load_pack(pack).rules[name].permission(kind):
+            return f"{asked}; the shipped pack {pack!r} does: packs = [{_quoted([*policy.pack_names, pack])}]"
+    known = policy.rule(name)
+    if known is not None and known.reason and known.reason != "allowed by the application":
+        return f"{asked}; its pack leaves this out on purpose ({known.reason})"
+    entry = f'[[allow]]\nname = "{name}"' + (f"\n{permission}" if permission else "")
+    return f"{asked}. If you know that it is harmless, add to safeload.toml:\n{entry}"
+
+
+def _quoted(names: Iterable[str]) -> str:
+    return ", ".join(f'"{name}"' for name in names)
+
+
+def _argument(kind: Kind, name: str, reason: str) -> Finding:
+    verb = {Kind.CONSTRUCT: "constructs", Kind.STATE: "sets the state of"}.get(kind, "calls")
+    return Finding(
+        "policy.argument",
+        Severity.HIGH,
+        f"the pickle {verb} {name} with arguments that are not harmless: {reason}",
+        evidence=name,
+    )
+
+
+def _persistent() -> Finding:
+    return Finding(
+        "policy.persistent-id",
+        Severity.INFO,
+        "the pickle holds persistent ids; load it with an Unpickler whose persistent_load resolves them",
+        verdict=Verdict.UNKNOWN,
+    )
+
+
+def _outside(operations: tuple[tuple[Kind, str], ...], manifest: frozenset[str]) -> list[Finding]:
+    """Findings for what the writer did not sign for."""
+    return [
+        Finding(
+            "policy.not-in-manifest",
+            Severity.HIGH,
+            f"the pickle's operation “{kind.value} {name}” is not in the manifest that its writer signed",
+            evidence=name,
+        )
+        for kind, name in operations
+        if f"{kind.value} {name}" not in manifest
+    ]

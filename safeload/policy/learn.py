@@ -1,0 +1,113 @@
+"""Policies as text, and policies learned from artifacts that are known to be good.
+
+A learned policy is a proposal. It names each global once, with the permissions that were seen and nothing else;
+where a shipped pack has an argument rule for a name, the rule is kept. Rule: what no policy can allow (a changed
+class, a computed callable) is left out, so that checking the artifact against the learned policy still shows it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from safeload.policy.model import Permission, Policy, Rule
+from safeload.program import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from safeload.program import Program
+
+__all__ = ["learn_from_programs", "to_toml"]
+
+_REASON = "seen in an artifact that was given as known to be good"
+
+
+def learn_from_programs(programs: Iterable[Program]) -> Policy:
+    """The smallest policy that allows every operation of ``programs`` that can be allowed at all."""
+    seen: dict[str, set[Kind]] = {}
+    for program in programs:
+        for kind, name in program.operations:
+            if name and kind not in (Kind.CLASS_STATE, Kind.COMPUTED, Kind.PERSISTENT):
+                seen.setdefault(name, set()).add(kind)
+    return Policy([_learned(name, kinds) for name, kinds in seen.items()])
+
+
+def _learned(name: str, kinds: set[Kind]) -> Rule:
+    shipped = _shipped(name)
+    return Rule(
+        name,
+        reference=True,
+        construct=_permission(Kind.CONSTRUCT, kinds, shipped),
+        call=_permission(Kind.CALL, kinds, shipped),
+        state=_permission(Kind.STATE, kinds, shipped),
+        items=Kind.ITEMS in kinds,
+        resolve=shipped.resolve if shipped else "",
+        reason=shipped.reason if shipped else _REASON,
+    )
+
+
+def _shipped(name: str) -> Rule | None:
+    from safeload.policy.packs import load_pack, packs_naming
+
+    rule: Rule | None = None
+    for pack in packs_naming(name):
+        more = load_pack(pack).rules[name]
+        rule = rule | more if rule else more
+    return rule
+
+
+def _permission(kind: Kind, kinds: set[Kind], shipped: Rule | None) -> Permission:
+    if kind not in kinds:
+        return False
+    return (shipped.permission(kind) if shipped else True) or True
+
+
+def to_toml(policy: Policy) -> str:
+    """The text of a ``safeload.toml``; names that no shipped pack knows are marked for review."""
+    lines = ["# The policy of safeload: which operations a pickle may contain. Everything else is refused."]
+    packs = ", ".join(_string(name) for name in policy.pack_names)
+    lines.append(f"packs = [{packs}]")
+    if policy.grants_code:
+        lines += ["# Payloads may carry code: nothing is refused.", 'grants = ["code"]']
+    for _, rule in sorted(policy.extra.items()):
+        lines += ["", *_entry(rule)]
+    return "\n".join(lines) + "\n"
+
+
+def _entry(rule: Rule) -> list[str]:
+    lines = []
+    if rule.call is True and _shipped(rule.name) is None:
+        lines.append("# Review: the pickle calls this with arguments of its own choice.")
+    if rule.state is True and _shipped(rule.name) is None:
+        lines.append("# Review: does its __setstate__, if it has one, run anything that the state names?")
+    lines += ["[[allow]]", f"name = {_string(rule.name)}"]
+    lines += [
+        f"{key} = {_value(value)}"
+        for key, value, default in (
+            ("construct", rule.construct, True),
+            ("call", rule.call, False),
+            ("state", rule.state, True),
+            ("items", rule.items, bool(rule.state)),
+        )
+        if value != default
+    ]
+    if rule.resolve:
+        lines.append(f"resolve = {_string(rule.resolve)}")
+    return lines
+
+
+def _value(value: Permission) -> str:
+    return _string(value) if isinstance(value, str) else str(value).lower()
+
+
+def _string(text: str) -> str:
+    """A TOML basic string, in ASCII: a name comes from an artifact and could steer a terminal."""
+    out = []
+    for char in text:
+        if char in '"\\':
+            out.append("\\" + char)
+        elif " " <= char <= "~":
+            out.append(char)
+        else:
+            out.append(f"\\U{ord(char):08x}" if ord(char) > 0xFFFF else f"\\u{ord(char):04x}")
+    return f'"{"".join(out)}"'
