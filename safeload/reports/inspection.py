@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from safeload.reports.document import Document, Line, Span
 from safeload.reports.escape import printable
-from safeload.reports.wording import MEANING, count, severity_span, size_text, verdict_span
+from safeload.reports.wording import MEANING, count, distinct, severity_span, size_text, verdict_span
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -79,13 +79,17 @@ def _streams(streams: tuple[StreamInfo, ...]) -> Iterator[Line]:
 def _findings(findings: tuple[Finding, ...]) -> Iterator[Line]:
     if not findings:
         return
-    yield from _heading(f"findings ({len(findings)})", "most serious first")
-    for finding in findings:
+    shown = distinct(findings)
+    yield from _heading(f"findings ({len(shown)})", "most serious first")
+    for finding in shown:
         where = f"  ({printable(finding.location)})" if finding.location else ""
         yield Line.of(
             "    ", severity_span(finding.severity), " ", printable(finding.rule_id), Span(where, "dim"), hang=13
         )
-        yield Line.of("      ", printable(finding.message), hang=6)
+        first, *more = finding.message.split("\n")
+        yield Line.of("      ", printable(first), hang=6)
+        for text in more:  # behind a gutter: a line break that an attacker smuggled in forges nothing
+            yield Line.of(Span("      | ", "dim"), printable(text))
         if finding.evidence and finding.evidence not in finding.message:
             yield Line.of("      ", Span("seen: ", "dim"), printable(finding.evidence), hang=8)
 

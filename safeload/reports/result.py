@@ -1,20 +1,15 @@
 """What one run of ``scan`` found, ready to be rendered.
 
-Rule: a file that was not looked at is never counted as clean. ``error`` means *not scanned*: unreadable, over a limit,
-a Git LFS pointer, a pipe. ``skipped`` means looked at and no artifact of any known format.
+Rule: a file that was not looked at is never counted as clean, nor hidden among the files that are no artifacts.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from safeload.findings import Report, Verdict
+from safeload.findings import Report, Severity, Verdict
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-__all__ = ["ScanResult", "was_scanned"]
+__all__ = ["ScanResult", "is_no_artifact", "was_scanned"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +37,26 @@ class ScanResult:
         return counts
 
 
-def _all(report: Report) -> Iterator[Report]:
-    yield report
-    for member in report.members:
-        yield from _all(member)
+def is_no_artifact(report: Report) -> bool:
+    """Whether the file was looked at and is nothing that safeload knows: text, an image, an empty file."""
+    if any(finding.rule_id == "format.empty" for finding in report.findings):
+        return True
+    return report.verdict is Verdict.SKIPPED and report.container == "unknown"
 
 
 def was_scanned(report: Report) -> bool:
-    """Whether the artifact and everything inside it was looked at."""
-    return all(each.verdict is not Verdict.ERROR for each in _all(report))
+    """Whether the artifact and everything inside it was judged.
+
+    Not judged: what could not be read, a Git LFS pointer, a format or an envelope that was not looked into, and what
+    is over a limit, unless something worse was seen in it before the limit was reached.
+    """
+    if not all(map(was_scanned, report.members)):
+        return False
+    if report.verdict is Verdict.ERROR:
+        return False
+    if report.verdict is Verdict.SKIPPED:
+        return is_no_artifact(report)
+    if report.verdict is Verdict.UNKNOWN:
+        serious = [finding for finding in report.findings if finding.severity > Severity.INFO]
+        return not serious or not all(finding.rule_id.startswith("limit.") for finding in serious)
+    return True

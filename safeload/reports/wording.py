@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from safeload.findings import Severity, Verdict
+from safeload.findings import Finding, Severity, Verdict
 from safeload.reports.document import Span, Style
+from safeload.reports.escape import printable
 
-__all__ = ["MEANING", "count", "severity_span", "size_text", "verdict_span"]
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["MEANING", "count", "distinct", "headline", "severity_span", "size_text", "verdict_span"]
 
 _STYLE: Final[dict[Verdict, Style]] = {
     Verdict.CLEAN: "good",
@@ -43,6 +47,19 @@ def severity_span(severity: Severity) -> Span:
 def count(number: int, noun: str) -> str:
     """``1 file``, ``2 files``, ``1,000 files``."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def distinct(findings: Iterable[Finding]) -> list[Finding]:
+    """The findings without repetitions of what a person would read."""
+    return list({(each.rule_id, each.location, each.message): each for each in findings}.values())
+
+
+def headline(message: str) -> str:
+    """The part of a message that says what is wrong; the advice below it is for ``inspect``."""
+    first, newline, _ = message.partition("\n")
+    if newline and first.endswith(":") and ". " in first:
+        first = first[: first.rindex(". ") + 1]
+    return printable(first)
 
 
 def size_text(size: int) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from safeload.findings import Finding, Report, Severity, Verdict
 from safeload.reports.document import Document, Line, Span, plain
 from safeload.reports.escape import printable
 from safeload.reports.result import ScanResult, was_scanned
-from safeload.reports.wording import count, severity_span, verdict_span
+from safeload.reports.wording import count, distinct, headline, severity_span, verdict_span
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,11 +41,16 @@ def document(result: ScanResult, *, quiet: bool = False) -> Document:
 
 
 def _artifact(report: Report) -> Iterator[Line]:
-    yield Line.of(verdict_span(report.verdict, _COLUMN), Span(printable(report.path), "title"), hang=_COLUMN)
-    if report.verdict in (Verdict.CLEAN, Verdict.SKIPPED):
+    verdict = verdict_span(report.verdict if was_scanned(report) else Verdict.ERROR, _COLUMN)
+    yield Line.of(verdict, Span(printable(report.path), "title"), hang=_COLUMN)
+    if report.verdict is Verdict.CLEAN:
         return
-    shown = [finding for finding in report.findings if finding.severity > Severity.INFO]
-    shown = shown or list(report.findings)
+    if verdict.style == "dim" or not was_scanned(report):
+        for finding in report.findings[:1]:
+            yield Line.of(" " * _COLUMN, headline(finding.message), hang=_COLUMN)
+        return
+    shown = distinct(finding for finding in report.findings if finding.severity > Severity.INFO)
+    shown = shown or distinct(report.findings)
     for finding in shown[:_MOST]:
         yield from _finding(finding)
     if len(shown) > _MOST:
@@ -59,15 +65,15 @@ def _finding(finding: Finding) -> Iterator[Line]:
     where = f"  ({printable(finding.location)})" if finding.location else ""
     gap = " " * _COLUMN
     yield Line.of(gap, severity_span(finding.severity), " ", printable(finding.rule_id), Span(where, "dim"), hang=22)
-    yield Line.of(gap, "  ", printable(finding.message), hang=_COLUMN + 2)
+    yield Line.of(gap, "  ", headline(finding.message), hang=_COLUMN + 2)
     if finding.evidence and finding.evidence not in finding.message:
         yield Line.of(gap, "  ", Span("seen: ", "dim"), printable(finding.evidence), hang=_COLUMN + 4)
 
 
 def _summary(result: ScanResult) -> Iterator[Line]:
-    counts = result.summary
-    missed = sum(not was_scanned(report) for report in result.artifacts)
-    judged = len(result.artifacts) - counts["error"] - counts["skipped"]
+    missed = [report for report in result.artifacts if not was_scanned(report)]
+    counts = Counter(str(report.verdict) for report in result.artifacts if was_scanned(report))
+    judged = counts.total() - counts["skipped"]
     if judged:
         parts: list[str | Span] = [f"{count(judged, 'artifact')} scanned: "]
         parts += _joined(
@@ -82,7 +88,7 @@ def _summary(result: ScanResult) -> Iterator[Line]:
         # "No issues found" after looking at nothing is how other scanners mislead.
         yield Line.of(Span("no artifact was scanned", "warn"), ": nothing here was judged")
     if missed:
-        yield Line.of(Span(f"{count(missed, 'file')} not scanned or not scanned whole", "bad"), "; see above for why")
+        yield Line.of(Span(f"{count(len(missed), 'file')} not scanned", "bad"), "; the reason stands above")
     if counts["skipped"]:
         yield Line.of(Span(f"{count(counts['skipped'], 'file')} skipped: no artifact of a known format", "dim"))
     if result.not_entered:
@@ -99,7 +105,7 @@ def _joined(spans: list[Span]) -> Iterator[str | Span]:
         yield span
 
 
-def _advice(counts: dict[str, int]) -> Iterator[Line]:
+def _advice(counts: Counter[str]) -> Iterator[Line]:
     if counts["malicious"]:
         yield Line.of(
             "Do not load malicious artifacts with anything; `safeload inspect FILE` shows what they would run."
