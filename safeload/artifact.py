@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from safeload.errors import FormatError, LimitExceededError, MissingKeyError, TruncatedError
 from safeload.formats.detect import HEAD, known_container
-from safeload.formats.sources import BytesSource, FileSource, FlowSource, source_for_file
-from safeload.pipeline import Options, rebuild
+from safeload.formats.sources import FileSource, FlowSource, source_for_file
+from safeload.pipeline import Options, rebuild, rebuild_bytes
 
 if TYPE_CHECKING:
     import os
@@ -52,8 +52,14 @@ def load_bytes(data: bytes, demands: Demands, options: Options, operation: Opera
         return _load_opened(opened, demands, options, operation)
     _unsigned(demands)
     _check_size(len(data), options)
-    source = BytesSource(data)
-    return _load_stream(source, data[:HEAD], demands, options, operation, whole=True)
+    if operation.recording:
+        operation.set(container="pickle")
+    try:
+        loaded = rebuild_bytes(data, options, operation, buffers=demands.buffers)
+    except FormatError as error:
+        refuse_container(data[:HEAD], error)
+        raise
+    return validated(loaded, demands.schema, operation)
 
 
 def load_path(path: str | os.PathLike[str], demands: Demands, options: Options, operation: Operation) -> Any:
@@ -76,7 +82,7 @@ def load_file(file: Any, demands: Demands, options: Options, operation: Operatio
 
 
 def _load_stream(
-    source: BytesSource | FileSource | FlowSource,
+    source: FileSource | FlowSource,
     head: bytes,
     demands: Demands,
     options: Options,
@@ -87,12 +93,11 @@ def _load_stream(
     if operation.recording:
         operation.set(container="pickle")
     try:
-        loaded, census = rebuild(source, options, operation, buffers=demands.buffers, whole=whole)
+        loaded, size = rebuild(source, options, operation, buffers=demands.buffers, whole=whole)
     except FormatError as error:
         refuse_container(head, error)
         raise
-    if not isinstance(source, BytesSource):
-        source.finish(census.size)
+    source.finish(size)
     return validated(loaded, demands.schema, operation)
 
 
@@ -169,8 +174,7 @@ def _load_opened(opened: Opened, demands: Demands, options: Options, operation: 
             f"the payload's codec is {opened.codec_name!r}, which this version of safeload does not load",
             code="envelope.codec",
         )
-    source = BytesSource(stream)
-    loaded, _ = rebuild(source, options, operation, buffers=buffers, whole=True)
+    loaded = rebuild_bytes(stream, options, operation, buffers=buffers)
     return validated(loaded, demands.schema, operation)
 
 

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 __all__ = ["Loader"]
 
 
+_NOTHING_GIVEN = (None, None, None, None, None, None, None, "ASCII")
+
+
 class Loader:
     """Loads, writes and scans artifacts under fixed choices.
 
@@ -39,12 +42,13 @@ class Loader:
         limits: :class:`~safeload.Limits`.
     """
 
-    __slots__ = ("audit", "keys", "limits", "policy")
+    __slots__ = ("_defaults", "audit", "keys", "limits", "policy")
 
     policy: Policy
     keys: KeyRing | None
     audit: Auditor
     limits: Limits
+    _defaults: tuple[Demands, Options, Auditor]
 
     def __init__(self, *, policy: Any = None, keys: Any = None, audit: Any = None, limits: Limits | None = None) -> None:
         assign = object.__setattr__
@@ -52,6 +56,7 @@ class Loader:
         assign(self, "keys", _ring(keys))
         assign(self, "audit", _auditor(audit))
         assign(self, "limits", _limits(limits))
+        assign(self, "_defaults", (Demands(self.keys), Options(self.policy, self.limits), self.audit))
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise AttributeError(f"a Loader is frozen; make another one with {name}=...")
@@ -270,6 +275,8 @@ class Loader:
         buffers: Iterable[Any] | None = None,
     ) -> tuple[Demands, Options, Auditor]:
         """What one call works with: its own arguments where given, this loader's otherwise."""
+        if (policy, keys, audit, limits, context, schema, buffers, encoding) == _NOTHING_GIVEN and fix_imports:
+            return self._defaults
         return (
             Demands(self.keys if keys is None else _ring(keys), context, schema, buffers),
             Options(

@@ -102,7 +102,7 @@ def _any_run(memo_bits: int, name_length: int) -> re.Pattern[bytes]:
 
 def data_run(size: int) -> re.Pattern[bytes]:
     """The pattern for a stream of ``size`` bytes that stops at every opcode of ``CODE``."""
-    return _data_run(_memo_bits(size))
+    return _data_run(16 if size < 1 << 16 else _memo_bits(size))
 
 
 def any_run(size: int, name_length: int) -> re.Pattern[bytes]:
