@@ -146,14 +146,14 @@ class SequentialView:
         """Fill ``out``."""
         data = self.read_bytes(offset, len(out))
         if len(data) < len(out):
-            _shortened()
+            _cut_off(self._at)
         out[:] = data
 
     def piece(self, offset: int, size: int, scratch: memoryview) -> memoryview:  # noqa: ARG002
         """``size`` bytes from ``offset``."""
         data = self.read_bytes(offset, size)
         if len(data) < size:
-            _shortened()
+            _cut_off(self._at)
         return memoryview(data)
 
     def ends_at(self, size: int) -> bool:
@@ -167,6 +167,10 @@ View: TypeAlias = "MemoryView | FileView | SequentialView"
 
 def _shortened() -> None:
     refused("changed", "the envelope became shorter while it was read; wait until its writer is done and try again")
+
+
+def _cut_off(size: int) -> None:
+    refused("truncated", f"the envelope ends after {size} bytes, before its announced end; fetch it again")
 
 
 def view_of(file: Any) -> View:
