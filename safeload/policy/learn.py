@@ -68,7 +68,9 @@ def to_toml(policy: Policy) -> str:
     packs = ", ".join(_string(name) for name in policy.pack_names)
     lines.append(f"packs = [{packs}]")
     if policy.grants_code:
-        lines += ["# Payloads may carry code: nothing is refused.", 'grants = ["code"]']
+        lines.append(
+            '# The grant "code" is not part of a policy file; give it to a signer: [signers."..."] grants = ["code"]'
+        )
     for _, rule in sorted(policy.extra.items()):
         lines += ["", *_entry(rule)]
     return "\n".join(lines) + "\n"

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from safeload.findings import Finding
     from safeload.program import Program
 
-__all__ = ["DEFAULT_PACKS", "Permission", "Policy", "Rule", "resolve_policy"]
+__all__ = ["DEFAULT_PACKS", "Permission", "Policy", "Rule", "check_rule", "resolve_policy"]
 
 DEFAULT_PACKS = ("data", "numpy")
 
@@ -222,7 +222,7 @@ class Policy:
             construct = args if construct is True else construct
             call = args if call is True else call
         rule = Rule(name, reference, construct, call, state, items=bool(state), reason="allowed by the application")
-        _check(rule)
+        check_rule(rule)
         return self | Policy([rule])
 
     def with_code(self) -> Policy:
@@ -335,7 +335,7 @@ def _add(rules: dict[str, Rule], more: Mapping[str, Rule]) -> None:
         rules[name] = known | rule if known else rule
 
 
-def _check(rule: Rule) -> None:
+def check_rule(rule: Rule) -> None:
     """Raise ``ValueError`` for a rule that cannot mean anything."""
     from safeload.policy.arguments import known_rules
 
