@@ -12,7 +12,7 @@ import signal
 import sys
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from safeload.cli.discover import not_scanned
 from safeload.cli.failure import Failure
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from safeload.cli.key_options import KeySource
     from safeload.findings import Report
+    from safeload.loader import Loader
 
 __all__ = ["Job", "loader_of", "scan_files"]
 
@@ -34,10 +35,11 @@ class Job:
     policies: tuple[str, ...]
     keys: KeySource
     audit: str | None = None
+    context: str | tuple[str, str] | None = None
 
 
 @functools.cache
-def loader_of(job: Job) -> Any:
+def loader_of(job: Job) -> Loader:
     """The loader of a job, made once per process.
 
     Raises:
@@ -161,12 +163,22 @@ def _serve(connection: Connection, job: Job, inherited: list[Connection]) -> Non
             return
 
 
+def _scan_in_context(stream: BinaryIO, loader: Loader, job: Job) -> Report:
+    """``Loader.scan`` for an envelope that is bound to a context."""
+    from safeload.artifact import Demands
+    from safeload.pipeline import Options
+    from safeload.scanning import scan
+
+    with loader.audit.operation("scan") as operation:
+        return scan(stream, Demands(loader.keys, job.context), Options(loader.policy, loader.limits), operation)
+
+
 def scan_file(path: str, job: Job) -> Report:
     """The report of one file; whatever goes wrong is in the report."""
     try:
         loader = loader_of(job)
         with open_regular(path) as stream:
-            report: Report = loader.scan(stream)
+            report = loader.scan(stream) if job.context is None else _scan_in_context(stream, loader, job)
     except Failure as error:
         reason = error.message.removeprefix(f"{path} ")
         return not_scanned(path, "scan.unreadable", reason)

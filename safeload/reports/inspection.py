@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from safeload.reports.document import Document, Line, Span
 from safeload.reports.escape import printable
-from safeload.reports.wording import MEANING, count, distinct, severity_span, size_text, verdict_span
+from safeload.reports.wording import MEANING, count, distinct, moment_text, severity_span, size_text, verdict_span
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -108,8 +108,9 @@ def _envelope(envelope: dict[str, Any] | None) -> Iterator[Line]:
     for name, value in envelope.items():
         if name == "verified" or value in (None, "", {}, []):
             continue
-        label = f"{printable(name)} " if verified else f"unverified {printable(name)} "
-        for text in _values(value):
+        label = name.removeprefix("unverified_").removesuffix("_us").replace("_", " ")
+        label = f"{printable(label)} " if verified else f"unverified {printable(label)} "
+        for text in [moment_text(value)] if name.endswith("_us") and isinstance(value, int) else _values(value):
             yield Line.of("    ", Span(label, "dim"), text, hang=6)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from safeload.findings import Finding, Severity, Verdict
@@ -11,8 +12,9 @@ from safeload.reports.escape import printable
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["MEANING", "count", "distinct", "headline", "severity_span", "size_text", "verdict_span"]
+__all__ = ["MEANING", "count", "distinct", "headline", "moment_text", "severity_span", "size_text", "verdict_span"]
 
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _STYLE: Final[dict[Verdict, Style]] = {
     Verdict.CLEAN: "good",
     Verdict.SKIPPED: "dim",
@@ -69,3 +71,13 @@ def size_text(size: int) -> str:
         if size >= factor:
             return f"{exact} ({size / factor:.1f} {unit})"
     return exact
+
+
+def moment_text(microseconds: int) -> str:
+    """A time in an envelope (microseconds UTC, 0 for never)."""
+    if not microseconds:
+        return "never"
+    try:
+        return (_EPOCH + timedelta(microseconds=microseconds)).strftime("%Y-%m-%d %H:%M:%S UTC")
+    except OverflowError:
+        return f"{microseconds} microseconds after 1970"

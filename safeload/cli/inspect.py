@@ -1,0 +1,56 @@
+"""``safeload inspect``: everything about one artifact, for the person who has to decide about it."""
+
+from __future__ import annotations
+
+import click
+
+from safeload.cli.base import command as make_command
+from safeload.cli.base import raw_path, show, write_text
+from safeload.cli.files import open_regular
+from safeload.cli.key_options import KeySource, key_options
+from safeload.cli.policies import audit_option, policy_option
+from safeload.cli.scan import exit_code
+from safeload.cli.sealing import Context, context_options
+
+__all__ = ["command"]
+
+_EXAMPLES = """
+safeload inspect model.pkl
+safeload inspect model.pkl --policy data --policy numpy --policy sklearn
+# An envelope: without a key only what it says about itself, unverified:
+safeload inspect model.pkl.sle --key-file readers.key
+"""
+
+
+@make_command("inspect", examples=_EXAMPLES)
+@click.argument("file", type=raw_path())
+@policy_option
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@context_options
+@key_options
+@audit_option
+def command(
+    *,
+    file: str,
+    policies: tuple[str, ...],
+    as_json: bool,
+    context: Context,
+    keys: KeySource,
+    audit: str | None,
+) -> int:
+    """Show what FILE is and what it would do, without doing it.
+
+    Container, streams, every global and operation, the decompiled program, findings, envelope and verdict. Exit codes
+    as for scan: 0 only if the verdict is clean.
+    """
+    from safeload.cli.workers import Job, scan_files
+    from safeload.reports.escape import json_text
+    from safeload.reports.inspection import inspection
+
+    open_regular(file).close()  # its errors are about the command line, not about an artifact
+    (report,) = scan_files([file], Job(policies, keys, audit, context), 1, lambda: None)
+    if as_json:
+        write_text(json_text(report.to_dict()))
+    else:
+        show(inspection(report))
+    return exit_code([report], "unknown")

@@ -1,0 +1,218 @@
+"""What ``sign`` and ``encrypt`` share: judge the file, then put the very bytes that were judged into an envelope.
+
+Rule: nothing malicious or damaged is sealed as something to load. ``--raw`` seals any bytes, but as bytes: their
+envelope says that they are no pickle, and ``safeload.load`` refuses them.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import click
+
+from safeload.cli.base import note, raw_path
+from safeload.cli.failure import EXIT_NO, Failure
+from safeload.cli.files import new_file, open_regular, refuse_existing
+from safeload.cli.key_options import KeySource, key_options, private_key
+from safeload.cli.policies import audit_option, loader, policy_option
+from safeload.findings import Report, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import BinaryIO
+
+    from safeload.keys import Key
+    from safeload.loader import Loader
+
+__all__ = ["ENVELOPE_SUFFIX", "SIDECAR_SUFFIX", "Context", "Request", "context_options", "run", "sealing_options"]
+
+ENVELOPE_SUFFIX: Final = ".sle"
+SIDECAR_SUFFIX: Final = ".slsig"
+Context = str | tuple[str, str] | None
+_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_PICKLE, _RAW = 1, 4
+
+
+class _Duration(click.ParamType):
+    """``90s``, ``45m``, ``12h``, ``30d``, ``2w``."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
+        match = re.fullmatch(r"([0-9]{1,9})([smhdw])", str(value))
+        if match is None or not int(match[1]):
+            self.fail(f"{value!r} is no duration; write it like 90s, 45m, 12h, 30d or 2w.", param, ctx)
+        try:
+            return timedelta(**{_UNITS[match[2]]: int(match[1])})
+        except OverflowError:
+            self.fail(f"{value!r} is too long; leave the option out for an envelope that never expires.", param, ctx)
+
+
+def context_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--context`` and ``--purpose``; the command gets ``context``."""
+
+    @functools.wraps(function)
+    def wrapper(*args: Any, binding: str | None, purpose: str | None, **kwargs: Any) -> Any:
+        if purpose is not None and binding is None:
+            raise Failure("--purpose needs --context", "give both, as the other side does")
+        context = binding if purpose is None or binding is None else (purpose, binding)
+        return function(*args, context=context, **kwargs)
+
+    for option in (
+        click.option("--purpose", metavar="TEXT", help="What the place is for, beside --context."),
+        click.option(
+            "--context",
+            "binding",
+            metavar="TEXT",
+            help="The place the envelope belongs to, such as a model's name; readers must give the same.",
+        ),
+    ):
+        wrapper = option(wrapper)
+    return wrapper
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the person asked for."""
+
+    source: str
+    output: str | None
+    context: Context
+    expires_in: timedelta | None
+    version: int
+    raw: bool
+    force: bool
+    key_id: str | None
+    policies: tuple[str, ...]
+    keys: KeySource
+    audit: str | None
+
+
+def sealing_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of ``sign`` and ``encrypt``; the command gets ``request``."""
+
+    @functools.wraps(function)
+    def wrapper(*, detached: bool | None = None, **kwargs: Any) -> Any:
+        request = Request(**kwargs)
+        return function(request) if detached is None else function(request, detached=detached)
+
+    for option in (
+        audit_option,
+        key_options,
+        click.option("--key-id", metavar="ID|LABEL", help="Which of several keys; the start of its id is enough."),
+        policy_option,
+        click.option("--force", is_flag=True, help="Overwrite the output."),
+        click.option("--raw", is_flag=True, help="Seal any bytes, unjudged. `safeload.load` will not load them."),
+        click.option(
+            "--version",
+            type=click.IntRange(0, 2**32 - 1),
+            default=0,
+            metavar="N",
+            help="Version of your own payload schema.  [default: 0]",
+        ),
+        click.option("--expires-in", type=_Duration(), metavar="TIME", help="Like 12h, 30d or 2w.  [default: never]"),
+        context_options,
+        click.option("--output", "-o", type=raw_path(), metavar="FILE", help="Where to write."),
+        click.argument("source", type=raw_path(), metavar="FILE"),
+    ):
+        wrapper = option(wrapper)
+    return wrapper
+
+
+class _Content(NamedTuple):
+    payload: bytes | BinaryIO
+    codec: int
+    claims: dict[str, Any] | None
+
+
+def run(request: Request, *, encrypts: bool, detached: bool = False) -> int:
+    """Seal one file.
+
+    Raises:
+        Failure: in its several kinds; nothing was written then.
+    """
+    target = request.output or request.source + (SIDECAR_SUFFIX if detached else ENVELOPE_SUFFIX)
+    key = private_key(request.keys, encrypts=encrypts, key_id=request.key_id)
+    with open_regular(request.source) as stream:
+        refuse_existing(target, force=request.force)
+        judge = loader(request.policies, keys=None, audit=request.audit)
+        content = _content(stream, request, judge)
+        operation = judge.audit.operation("seal", key_id=key.key_id, suite=key.suite)
+        with operation, operation.child("key", action="sign", key_id=key.key_id, suite=key.suite):
+            _seal(target, content, key, request, detached=detached)
+    done = "encrypted" if encrypts else "signed"
+    until = f", expires in {request.expires_in}" if request.expires_in else ""
+    note(f"{done} {request.source} -> {target} (key {key.key_id_hex}, {key.suite.label}{until})")
+    return 0
+
+
+def _seal(target: str, content: _Content, key: Key, request: Request, *, detached: bool) -> None:
+    from safeload.envelope import seal_detached, seal_path
+
+    options: Any = {
+        "codec": content.codec,
+        "claims": content.claims,
+        "context": request.context,
+        "version": request.version,
+        "expires_in": request.expires_in,
+    }
+    try:
+        if detached:
+            sidecar = seal_detached(content.payload, key, **options)
+            with new_file(target, force=request.force) as file:
+                file.write(sidecar)
+        else:
+            seal_path(target, content.payload, key, **options)
+    except ValueError as error:
+        raise Failure(f"{request.source} was not sealed: {error}", "nothing was written") from error
+
+
+def _content(stream: BinaryIO, request: Request, judge: Loader) -> _Content:
+    """Payload, codec and claims. A pickle is read once, and what was judged is what is sealed."""
+    from safeload.envelope import is_envelope
+    from safeload.formats.detect import HEAD, known_container
+
+    if request.raw:
+        return _Content(stream, _RAW, None)
+    head = stream.read(HEAD)
+    stream.seek(0)
+    if is_envelope(head):
+        raise Failure(
+            f"{request.source} is an envelope already",
+            "`safeload rekey` changes its key, `safeload verify` checks it; --raw seals it once more",
+        )
+    container = known_container(head)
+    if container == "git-lfs-pointer":
+        raise Failure(f"{request.source} is a Git LFS pointer, not the file itself", "fetch it with `git lfs pull`")
+    if container is not None:
+        note(f"{request.source} is no pickle ({container}): sealed as bytes, for `verify` and `decrypt`")
+        return _Content(stream, _RAW, None)
+    data = stream.read()
+    report = judge.scan(data)
+    _refuse_harm(request.source, report)
+    if report.verdict is Verdict.SKIPPED or len(report.streams) != 1:
+        what = f"{len(report.streams)} pickles in one file" if report.streams else "no pickle"
+        note(f"{request.source} is {what}: sealed as bytes, for `verify` and `decrypt`")
+        return _Content(data, _RAW, None)
+    if report.verdict is not Verdict.CLEAN:
+        note(f"{request.source} does what the policy does not allow; its readers need one that does")
+    from safeload.writing import manifest_claims
+
+    return _Content(data, _PICKLE, manifest_claims(data, judge.limits) or None)
+
+
+def _refuse_harm(source: str, report: Report) -> None:
+    from safeload.reports.wording import headline
+
+    if report.verdict not in (Verdict.MALICIOUS, Verdict.MALFORMED, Verdict.ERROR):
+        return
+    why = f": {headline(report.findings[0].message)}" if report.findings else ""
+    raise Failure(
+        f"{source} is {report.verdict} and was not sealed{why}",
+        f"see `safeload inspect {source}`; --raw seals the bytes, marked as nothing to load",
+        exit_code=EXIT_NO,
+    )
