@@ -1,11 +1,12 @@
-"""Write the envelope vectors: `python tests/vectors/generate.py [directory]`. Deterministic: running it again changes
-nothing.
+"""Write the envelope vectors, deterministically: `python tests/vectors/generate.py [directory]`.
 
 One case a file. `kind` is accept or reject; `pieces` are the envelope, each a hex string or a slice `[base, start,
 stop]` of another case's envelope (so that a chunk of 64 KiB is stored once); `key` is a key's text; a reject case has
 the stable error `code`. Existing vectors are never changed: a new release adds files, it must still pass the old
 ones.
 """
+
+# ruff: noqa: E501 - tables of cases read best with one case a line
 
 from __future__ import annotations
 

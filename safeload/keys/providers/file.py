@@ -47,11 +47,13 @@ def read_entries(path: str | os.PathLike[str]) -> list[KeyEntry]:
         descriptor = os.open(name, flags)
     except (OSError, ValueError) as error:
         raise _open_failure(name, error) from None
-    with open(descriptor, "rb", buffering=0) as stream:  # noqa: PTH123 - a descriptor, not a path
+    try:
         _check(name, os.fstat(descriptor))
         data = b""
-        while len(data) <= _MAX_BYTES and (block := stream.read(_MAX_BYTES + 1 - len(data))):
+        while len(data) <= _MAX_BYTES and (block := os.read(descriptor, _MAX_BYTES + 1 - len(data))):
             data += block
+    finally:
+        os.close(descriptor)
     if len(data) > _MAX_BYTES:
         raise KeyProviderError(
             f"key file {name} is larger than {_MAX_BYTES} bytes; is it a key file?", code="keys.file-size"
