@@ -33,10 +33,13 @@ class KeySource:
     env: str | None = None
     keyring: str | None = None
     command: str | None = None
+    unsigned: bool = False  # no keys whatever the environment says
 
     @property
     def named(self) -> bool:
         """Whether a place was given, on the command line or through the default variable."""
+        if self.unsigned:
+            return False
         return bool(self.files or self.env or self.keyring or self.command or os.environ.get(DEFAULT_ENV))
 
     def ring(self) -> KeyRing:

@@ -37,7 +37,7 @@ def audit_option(function: Callable[..., Any]) -> Callable[..., Any]:
     )(function)
 
 
-def resolve(policies: tuple[str, ...]) -> Policy:
+def resolve(policies: tuple[str, ...], *, option: str = "--policy: ") -> Policy:
     """The policy that the words mean.
 
     Raises:
@@ -48,11 +48,11 @@ def resolve(policies: tuple[str, ...]) -> Policy:
     try:
         return resolve_policy(list(policies) if policies else None)
     except (ValueError, TypeError) as error:
-        raise Failure(f"--policy: {error}", "`safeload policy show` lists the packs") from error
+        raise Failure(f"{option}{error}", "`safeload policy show` lists the packs") from error
     except OSError as error:
         named = error.filename or "the policy file"
         reason = (error.strerror or type(error).__name__).lower()
-        raise Failure(f"--policy: {named}: {reason}", "give a pack's name or the path of a policy file") from error
+        raise Failure(f"{option}{named}: {reason}", "give a pack's name or the path of a policy file") from error
 
 
 def loader(policies: tuple[str, ...], *, keys: KeyRing | None, audit: str | None) -> Loader:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import re
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
@@ -37,19 +37,19 @@ _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w":
 _PICKLE, _RAW = 1, 4
 
 
-class _Duration(click.ParamType):
+def _duration(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> timedelta | None:
     """``90s``, ``45m``, ``12h``, ``30d``, ``2w``."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
-        match = re.fullmatch(r"([0-9]{1,9})([smhdw])", str(value))
-        if match is None or not int(match[1]):
-            self.fail(f"{value!r} is no duration; write it like 90s, 45m, 12h, 30d or 2w.", param, ctx)
-        try:
-            return timedelta(**{_UNITS[match[2]]: int(match[1])})
-        except OverflowError:
-            self.fail(f"{value!r} is too long; leave the option out for an envelope that never expires.", param, ctx)
+    if value is None:
+        return None
+    match = re.fullmatch(r"([0-9]{1,9})([smhdw])", value)
+    if match is None or not int(match[1]):
+        raise click.BadParameter(f"{value!r} is no duration; write it like 90s, 45m, 12h, 30d or 2w")
+    try:
+        duration = timedelta(**{_UNITS[match[2]]: int(match[1])})
+        datetime.now(UTC) + duration
+    except OverflowError:
+        raise click.BadParameter(f"{value!r} is too long; leave it out for an envelope that never expires") from None
+    return duration
 
 
 def context_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -96,10 +96,11 @@ def sealing_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options of ``sign`` and ``encrypt``; the command gets ``request``."""
 
     @functools.wraps(function)
-    def wrapper(*, detached: bool | None = None, **kwargs: Any) -> Any:
+    def sealing(*, detached: bool | None = None, **kwargs: Any) -> Any:
         request = Request(**kwargs)
         return function(request) if detached is None else function(request, detached=detached)
 
+    wrapper: Callable[..., Any] = sealing
     for option in (
         audit_option,
         key_options,
@@ -114,7 +115,7 @@ def sealing_options(function: Callable[..., Any]) -> Callable[..., Any]:
             metavar="N",
             help="Version of your own payload schema.  [default: 0]",
         ),
-        click.option("--expires-in", type=_Duration(), metavar="TIME", help="Like 12h, 30d or 2w.  [default: never]"),
+        click.option("--expires-in", callback=_duration, metavar="TIME", help="Like 12h, 30d or 2w.  [default: never]"),
         context_options,
         click.option("--output", "-o", type=raw_path(), metavar="FILE", help="Where to write."),
         click.argument("source", type=raw_path(), metavar="FILE"),
@@ -145,7 +146,7 @@ def run(request: Request, *, encrypts: bool, detached: bool = False) -> int:
         with operation, operation.child("key", action="sign", key_id=key.key_id, suite=key.suite):
             _seal(target, content, key, request, detached=detached)
     done = "encrypted" if encrypts else "signed"
-    until = f", expires in {request.expires_in}" if request.expires_in else ""
+    until = f", expires {datetime.now(UTC) + request.expires_in:%Y-%m-%d %H:%M} UTC" if request.expires_in else ""
     note(f"{done} {request.source} -> {target} (key {key.key_id_hex}, {key.suite.label}{until})")
     return 0
 

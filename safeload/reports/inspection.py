@@ -4,9 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from safeload.findings import Severity, Verdict
 from safeload.reports.document import Document, Line, Span
 from safeload.reports.escape import printable
-from safeload.reports.wording import MEANING, count, distinct, moment_text, severity_span, size_text, verdict_span
+from safeload.reports.result import was_scanned
+from safeload.reports.wording import (
+    MEANING,
+    count,
+    distinct,
+    headline,
+    moment_text,
+    severity_span,
+    size_text,
+    verdict_span,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -25,8 +36,10 @@ def inspection(report: Report) -> Document:
 
 def _artifact(report: Report, title: str) -> Iterator[Line]:
     yield Line.of(Span(title, "title"))
-    verdict = verdict_span(report.verdict)
-    yield _entry("verdict", verdict, f": {MEANING[report.verdict]}")
+    if was_scanned(report):
+        yield _entry("verdict", verdict_span(report.verdict), f": {MEANING[report.verdict]}")
+    else:
+        yield _entry("verdict", verdict_span(Verdict.ERROR), ": it could not be judged, or not whole; see the findings")
     yield _entry("container", printable(report.container))
     yield _entry("size", size_text(report.size))
     if report.sha256:
@@ -79,9 +92,20 @@ def _streams(streams: tuple[StreamInfo, ...]) -> Iterator[Line]:
 def _findings(findings: tuple[Finding, ...]) -> Iterator[Line]:
     if not findings:
         return
-    shown = distinct(findings)
-    yield from _heading(f"findings ({len(shown)})", "most serious first")
-    for finding in shown:
+    serious = [finding for finding in distinct(findings) if finding.severity > Severity.INFO]
+    notes = [finding for finding in distinct(findings) if finding.severity <= Severity.INFO]
+    if serious:
+        yield from _heading(f"findings ({len(serious)})", "most serious first")
+        yield from _serious(serious)
+    if notes:
+        # What fickling says of any call, also of those that the policy names with a reason: no cause for alarm.
+        yield from _heading(f"notes ({len(notes)})", "for information; they did not count against it")
+        for finding in notes:
+            yield Line.of("    ", Span(printable(finding.rule_id), "dim"), f"  {headline(finding.message)}", hang=6)
+
+
+def _serious(findings: list[Finding]) -> Iterator[Line]:
+    for finding in findings:
         where = f"  ({printable(finding.location)})" if finding.location else ""
         yield Line.of(
             "    ", severity_span(finding.severity), " ", printable(finding.rule_id), Span(where, "dim"), hang=13
@@ -109,7 +133,7 @@ def _envelope(envelope: dict[str, Any] | None) -> Iterator[Line]:
         if name == "verified" or value in (None, "", {}, []):
             continue
         label = name.removeprefix("unverified_").removesuffix("_us").replace("_", " ")
-        label = f"{printable(label)} " if verified else f"unverified {printable(label)} "
+        label = printable(label).ljust(16) if verified else f"unverified {printable(label).ljust(16)}"
         for text in [moment_text(value)] if name.endswith("_us") and isinstance(value, int) else _values(value):
             yield Line.of("    ", Span(label, "dim"), text, hang=6)
 
