@@ -25,7 +25,9 @@ __all__ = ["command"]
 _MOST = 20
 
 
-@click.group("audit", context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    "audit", short_help="Check and read audit trails.", context_settings={"help_option_names": ["-h", "--help"]}
+)
 def command() -> None:
     """Check and read audit trails (JSON lines files that `audit=` writes)."""
 
@@ -37,7 +39,7 @@ safeload audit verify trail.jsonl --anchor 41:9f86d081884c7d65...
 """
 
 
-@make_command("verify", examples=_VERIFY_EXAMPLES, group=command)
+@make_command("verify", "Is the trail whole?", examples=_VERIFY_EXAMPLES, group=command)
 @click.argument("trail", type=raw_path())
 @click.option("--anchor", metavar="SEQ:DIGEST", help="A head of this trail that was kept elsewhere.")
 @click.option("--previous", metavar="DIGEST", help="Head digest of the file that was rotated away before this one.")
@@ -112,7 +114,7 @@ safeload audit show trail.jsonl --outcome refused --last 20
 """
 
 
-@make_command("show", examples=_SHOW_EXAMPLES, group=command)
+@make_command("show", "Print the events.", examples=_SHOW_EXAMPLES, group=command)
 @click.argument("trail", type=raw_path())
 @click.option("--outcome", type=click.Choice(["ok", "refused", "error"]), help="Only results with this outcome.")
 @click.option("--event", "name", metavar="NAME", help="Only events of this name, such as load or safeload.load.")

@@ -22,16 +22,24 @@ _SETTINGS = {"help_option_names": ["-h", "--help"]}
 
 
 def command(
-    name: str, *, examples: str, group: click.Group | None = None
+    name: str, short: str, *, examples: str, group: click.Group | None = None
 ) -> Callable[[Callable[..., Any]], click.Command]:
-    """A decorator that makes a command; ``examples`` are lines shown at the end of its help."""
-    epilog = "\b\nExamples:\n" + "\n".join(f"  {line.strip()}" for line in examples.strip().splitlines())
+    """A decorator that makes a command; ``short`` is its line in the list of commands.
+
+    ``examples`` stand at the end of its help: lines, and after an empty line further paragraphs with a title each.
+    """
+    first, *rest = examples.strip().split("\n\n")
+    lines = ["\b", "Examples:", *(f"  {line}" for line in first.splitlines())]
+    for paragraph in rest:
+        title, *entries = paragraph.splitlines()
+        lines += ["", "\b", title, *(f"  {line}" for line in entries)]
+    epilog = "\n".join(lines)
 
     def decorate(function: Callable[..., Any]) -> click.Command:
         debug = click.option(
             "--debug", is_flag=True, hidden=True, expose_value=False, callback=_set_debug, help="Show tracebacks."
         )
-        made = click.command(name, epilog=epilog, context_settings=_SETTINGS)(debug(function))
+        made = click.command(name, short_help=short, epilog=epilog, context_settings=_SETTINGS)(debug(function))
         if group is not None:
             group.add_command(made)
         return made

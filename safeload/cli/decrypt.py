@@ -23,7 +23,7 @@ safeload decrypt model.pkl.sle --key-file vault.key --output /run/model.pkl
 """
 
 
-@make_command("decrypt", examples=_EXAMPLES)
+@make_command("decrypt", "Take the payload out of an envelope.", examples=_EXAMPLES)
 @click.argument("source", type=raw_path(), metavar="FILE")
 @click.option(
     "--output", "-o", type=raw_path(), metavar="FILE", help="Where to write the payload.  [default: FILE without .sle]"

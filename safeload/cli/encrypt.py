@@ -14,7 +14,7 @@ safeload encrypt backup.tar --key-file vault.key --output backup.sle
 """
 
 
-@make_command("encrypt", examples=_EXAMPLES)
+@make_command("encrypt", "Put a file into a signed and encrypted envelope.", examples=_EXAMPLES)
 @sealing.sealing_options
 def command(request: sealing.Request) -> int:
     """Encrypt and sign FILE: write it in an envelope, by default to FILE.sle. FILE itself stays as it is.

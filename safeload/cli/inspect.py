@@ -16,13 +16,13 @@ __all__ = ["command"]
 
 _EXAMPLES = """
 safeload inspect model.pkl
-safeload inspect model.pkl --policy data --policy numpy --policy sklearn
+safeload inspect model.pkl --policy sklearn
 # An envelope: without a key only what it says about itself, unverified:
 safeload inspect model.pkl.sle --key-file readers.key
 """
 
 
-@make_command("inspect", examples=_EXAMPLES)
+@make_command("inspect", "What is this file, and what would it do?", examples=_EXAMPLES)
 @click.argument("file", type=raw_path())
 @policy_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")

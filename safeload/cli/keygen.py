@@ -33,7 +33,7 @@ export SAFELOAD_KEYS="$(safeload keygen --print)"
 """
 
 
-@make_command("keygen", examples=_EXAMPLES)
+@make_command("keygen", "Make a key.", examples=_EXAMPLES)
 @click.option(
     "--suite",
     type=click.Choice([suite.label for suite in Suite]),

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-@click.group("policy", context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    "policy", short_help="Learn, check and show policies.", context_settings={"help_option_names": ["-h", "--help"]}
+)
 def command() -> None:
     """Learn, check and show policies: the rules that say what an artifact may contain."""
 
@@ -38,7 +40,7 @@ safeload scan models/ --policy safeload.toml
 """
 
 
-@make_command("learn", examples=_LEARN_EXAMPLES, group=command)
+@make_command("learn", "Write a policy from artifacts known to be good.", examples=_LEARN_EXAMPLES, group=command)
 @click.argument("files", nargs=-1, required=True, type=raw_path(), metavar="FILE...")
 @click.option("--output", "-o", type=raw_path(), metavar="FILE", help="Write the policy here, not to standard output.")
 @click.option("--force", is_flag=True, help="Overwrite the output.")
@@ -107,7 +109,7 @@ Exit codes:
 """
 
 
-@make_command("check", examples=_CHECK_EXAMPLES, group=command)
+@make_command("check", "Report drift between artifacts and a policy.", examples=_CHECK_EXAMPLES, group=command)
 @click.argument("files", nargs=-1, required=True, type=raw_path(), metavar="FILE...")
 @policy_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -173,7 +175,7 @@ safeload policy show safeload.toml
 """
 
 
-@make_command("show", examples=_SHOW_EXAMPLES, group=command)
+@make_command("show", "Show what packs and policy files allow.", examples=_SHOW_EXAMPLES, group=command)
 @click.argument("names", nargs=-1, metavar="[NAME|FILE]...")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def show_policy(*, names: tuple[str, ...], as_json: bool) -> int:

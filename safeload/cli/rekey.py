@@ -29,7 +29,7 @@ safeload rekey cache/*.sle --key-file old.key --new-key-file new.key
 """
 
 
-@make_command("rekey", examples=_EXAMPLES)
+@make_command("rekey", "Seal envelopes anew with another key.", examples=_EXAMPLES)
 @click.argument("files", nargs=-1, required=True, type=raw_path(), metavar="FILE...")
 @click.option("--new-key-file", type=raw_path(), metavar="FILE", help="The key to seal with: the first active one.")
 @click.option("--new-key-env", metavar="NAME", help="The same from an environment variable.")

@@ -30,7 +30,7 @@ __all__ = ["command", "exit_code"]
 _EXAMPLES = """
 safeload scan model.pkl
 # A whole tree, with the policy for scikit-learn models:
-safeload scan models/ --policy data --policy numpy --policy sklearn
+safeload scan models/ --policy sklearn
 # In a pipeline; the report is written also when the exit code is 1:
 safeload scan . --exclude tests --format json --output scan.json
 # Stop only for evidence of harm:
@@ -45,7 +45,7 @@ Exit codes:
 _FILES_PER_WORKER: Final = 16
 
 
-@make_command("scan", examples=_EXAMPLES)
+@make_command("scan", "Are these files and trees safe to load?", examples=_EXAMPLES)
 @click.argument("paths", nargs=-1, required=True, type=raw_path(), metavar="PATH...")
 @policy_option
 @click.option("--format", "format_name", type=click.Choice(list(renderers())), default="text", show_default=True)
@@ -85,7 +85,7 @@ def command(
 
     Directories are searched for files of known formats, by content and not by name; files that are named are always
     listed. Symlinks that lead out of a directory are not followed. Without keys the payload of an envelope is not
-    looked at; with keys every artifact is expected in an envelope.
+    looked at.
     """
     from safeload.cli.discover import Globs, discover
     from safeload.cli.workers import Job, loader_of

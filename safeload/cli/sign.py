@@ -18,7 +18,7 @@ safeload sign model.pkl --key-file signer.key --detached
 """
 
 
-@make_command("sign", examples=_EXAMPLES)
+@make_command("sign", "Put a file into a signed envelope.", examples=_EXAMPLES)
 @sealing.sealing_options
 @click.option("--detached", is_flag=True, help="Write only the signature, into FILE.slsig.")
 def command(request: sealing.Request, *, detached: bool) -> int:

@@ -40,7 +40,7 @@ Exit codes:
 _MAX_SIDECAR = 1 << 20
 
 
-@make_command("verify", examples=_EXAMPLES)
+@make_command("verify", "Who signed this, and does the signature hold?", examples=_EXAMPLES)
 @click.argument("files", nargs=-1, required=True, type=raw_path(), metavar="FILE...")
 @click.option("--signature", type=raw_path(), metavar="FILE", help="The detached signature.  [default: FILE.slsig]")
 @click.option(
