@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import re
 
-__all__ = ["CODE", "EXTENSION", "LITERAL_LENGTH", "MAX_INLINE", "SHAPE", "SIMPLE", "any_run", "data_run"]
+__all__ = ["CODE", "EXTENSION", "LITERAL_LENGTH", "MAX_INLINE", "SHAPE", "SIMPLE", "any_run", "counted", "data_run"]
 
 # One byte, no argument, no code: pushes, containers, stack and MEMOIZE.
 SIMPLE = b"N\x88\x89])}\x8f(ldt\x85\x86\x87aesu\x90\x91012\x94"
@@ -48,13 +48,15 @@ GET = rb"g[0-9]{1,18}\n"
 NAME = rb"[^\n]{1,%d}\n"
 
 
-def _counted(zeros: bytes) -> bytes:
-    """Alternatives for a length of 0 to 255, followed by as many bytes."""
-    return b"|".join(re.escape(bytes([n])) + zeros + (b".{%d}" % n if n else b"") for n in range(MAX_INLINE + 1))
+def counted(width: int, longest: int = MAX_INLINE) -> bytes:
+    """Pattern for a length of ``width`` bytes, at most ``longest``, and as many bytes behind it."""
+    zeros = rb"\x00" * (width - 1)
+    lengths = (re.escape(bytes([n])) + zeros + (b".{%d}" % n if n else b"") for n in range(longest + 1))
+    return b"(?:" + b"|".join(lengths) + b")"
 
 
-COUNTED_1 = rb"(?:" + _counted(b"") + rb")"
-COUNTED_4 = rb"(?:" + _counted(rb"\x00\x00\x00") + rb")"
+COUNTED_1 = counted(1)
+COUNTED_4 = counted(4)
 
 
 def _run(memo_bits: int, code: bytes) -> re.Pattern[bytes]:

@@ -28,8 +28,8 @@ _LOOSE_NUMBERS = 8_192
 # Below this size a stream cannot hold that many numbers.
 _SMALL = 2 * _LOOSE_NUMBERS
 
-_CONSTANTS = (rb"[N\x88\x89]",)
-_TUPLE_1, _TUPLE_2, _TUPLE_3 = rb"\x85", rb"\x86", rb"\x87"
+_CONSTANT = rb"[N\x88\x89]"
+_ANY_TUPLE, _TUPLE_1_OR_2, _TUPLE_1 = rb"[\x85\x86\x87]", rb"[\x85\x86]", rb"\x85"
 
 
 def _any(*alternatives: bytes) -> bytes:
@@ -39,92 +39,102 @@ def _any(*alternatives: bytes) -> bytes:
 class _Dialect:
     """How one generation of protocols writes memo operations, strings and numbers.
 
-    Every alternative begins with a literal byte, because the regular expression engine rejects such a branch without
-    entering it.
+    Alternations are flat and every alternative begins with a literal byte: the regular expression engine rejects such a
+    branch without entering it, which makes these patterns several times faster.
     """
 
-    def __init__(self, memo: bytes, get: tuple[bytes, ...], strings: tuple[bytes, ...], numbers: tuple[bytes, ...]) -> None:
-        self.memo = _any(memo) + b"?+"
+    def __init__(
+        self, memo: bytes, get: tuple[bytes, ...], strings: tuple[bytes, ...], numbers: tuple[bytes, ...]
+    ) -> None:
+        self.memo = memo  # optional
         self.get = get
-        self.strings = tuple(string + self.memo for string in strings)
+        self.strings = tuple(string + memo for string in strings)
         self.numbers = numbers
         self.number = re.compile(b"(?s)" + _any(*numbers))
-        self.atoms = (*numbers, *self.strings, *_CONSTANTS)
-        self.keys = (*self.strings, *get)
-        self.values = (*self.atoms, *get)
+        self.atoms = (*numbers, *self.strings, _CONSTANT)
+        self.keys = (*get, *self.strings)
         # What may stand anywhere. A container is memoized right after it is made; a number never is.
-        self.plain = (rb"[\]\}\x8f]" + self.memo, *get, rb"\([ld]" + self.memo, rb"[(aesu\x90\x97\x98]")
+        self.plain = (*get, rb"[\]\}\x8f]" + memo, rb"\([ld]" + memo, rb"[(aesu\x90\x97\x98]")
 
-    def tuples(self) -> tuple[bytes, ...]:
+    def runs(self) -> tuple[bytes, ...]:
         """Runs of atoms, made into a flat tuple by the opcode behind them if there is one."""
         atom, memo = _any(*self.atoms), self.memo
-        after_3 = _any(_TUPLE_1, _TUPLE_2, _TUPLE_3) + memo
-        run = atom + _any(
-            atom + _any(atom + b"++" + _any(after_3) + b"?+", _any(_TUPLE_1, _TUPLE_2) + memo, b""), _TUPLE_1 + memo, b""
+        two_or_more = atom + _any(
+            atom + b"++(?:" + _ANY_TUPLE + memo + b")?+", _TUPLE_1_OR_2 + memo, b""
         )
-        return (run, rb"\(" + atom + rb"*+t" + memo, rb"\)" + memo)
+        return (*self.flat_tuples(), atom + _any(two_or_more, _TUPLE_1 + memo, b""))
 
-    def counted_values(self) -> tuple[bytes, ...]:
+    def flat_tuples(self) -> tuple[bytes, ...]:
+        """Tuples that begin with an opcode of their own."""
+        return (rb"\((?:" + b"|".join(self.atoms) + rb")*+t" + self.memo, rb"\)" + self.memo)
+
+    def values(self) -> tuple[bytes, ...]:
         """One value, exactly (between keys the count matters): an atom, a memo reference or a tuple of numbers."""
         number, memo = _any(*self.numbers), self.memo
-        after_2 = number + _any(_TUPLE_2, number + _TUPLE_3) + memo
-        numeric = number + _any(after_2, _TUPLE_1 + memo) + b"?+"
-        return (*self.strings, *_CONSTANTS, *self.get, numeric, rb"\(" + number + rb"*+t" + memo)
+        tail = _any(_TUPLE_1 + memo, number + _any(rb"\x86", number + rb"\x87") + memo) + b"?+"
+        numeric = tuple(one + tail for one in self.numbers)
+        return (*self.get, *self.strings, _CONSTANT, *numeric, *self.flat_tuples())
 
     def nested(self, values: tuple[bytes, ...]) -> tuple[bytes, ...]:
-        """``values`` and lists and dicts of them."""
+        """Lists and dicts of ``values``."""
         value, key, memo = _any(*values), _any(*self.keys), self.memo
-        lists = rb"[\]]" + memo + _any(rb"\(" + value + b"++e", value + b"a") + b"?+"
-        dicts = rb"[\}]" + memo + _any(rb"\(" + _any(key + value) + b"++u", key + value + b"s") + b"?+"
-        return (*values, lists, dicts)
+        single = _any(*self.get, _CONSTANT, *self.numbers)
+        lists = rb"\]" + memo + _any(rb"\(" + value + b"++e", single + b"a") + b"?+"
+        dicts = rb"\}" + memo + _any(rb"\((?:" + key + value + b")++u", key + single + b"s") + b"?+"
+        return (lists, dicts)
 
     @functools.cached_property
     def small(self) -> re.Pattern[bytes]:
         """For streams too short to hold many numbers: only tuples and the memo matter."""
-        return re.compile(b"(?s)" + _any(*self.tuples(), *self.plain) + b"*+")
+        return re.compile(b"(?s)" + _any(*self.plain[: len(self.get) + 1], *self.runs(), *self.plain[len(self.get) + 1 :]) + b"*+")
 
     @functools.cached_property
     def large(self) -> re.Pattern[bytes]:
         """Numbers only as items of lists, in flat tuples, or as values of string keys."""
-        values = self.nested(self.counted_values())
-        pairs = _any(_any(*self.keys) + _any(*values))
+        values = self.values()
+        nested = self.nested(values)
+        key = _any(*self.keys)
         return re.compile(
             b"(?s)"
             + _any(
-                rb"\(" + _any(*self.tuples(), *self.get, *values[-2:]) + b"++e",
-                rb"\(" + pairs + b"++u",
-                _any(*self.keys) + _any(*self.numbers) + b"s",
-                _any(*self.numbers) + b"a",
-                *(self.tuples()[1:]),
+                rb"\}" + self.memo + rb"\((?:" + key + _any(*values, *nested) + b")++u",
+                rb"\]" + self.memo + rb"\(" + _any(*self.get, *nested, *self.runs()) + b"++e",
+                *nested,
+                rb"\((?:" + key + _any(*values) + b")++u",  # further batches of a large dict or list
+                rb"\(" + _any(*self.get, *self.runs()) + b"++e",
+                *(one + _any(*self.numbers) + b"s" for one in self.keys),
+                *(number + b"a" for number in self.numbers),
+                *self.flat_tuples(),
                 *self.strings,
-                *_CONSTANTS,
+                _CONSTANT,
                 *self.plain,
             )
             + b"*+"
         )
 
 
+# Longest string in a pattern that is repeated many times over: compiling takes time for every length.
+_LONGEST = 127
+
+
 @functools.lru_cache(maxsize=3)
 def _dialect(protocol: int) -> _Dialect:
+    binary = (rb"K.", rb"M..", rb"J....", rb"G.{8}", rb"\x8a" + opcodes.counted(1, 32))
     if protocol >= 4:
-        return _Dialect(
-            rb"\x94", (rb"h.", rb"j...."), (rb"[\x8cC]" + opcodes.COUNTED_1,), (rb"K.", rb"M..", rb"J....", rb"G.{8}", rb"\x8a" + opcodes.COUNTED_1)
-        )
+        string = rb"[\x8cC]" + opcodes.counted(1, _LONGEST)
+        return _Dialect(rb"\x94?+", (rb"h.", rb"j...."), (string,), binary)
     if protocol >= 1:
-        return _Dialect(
-            rb"q.|r....",
-            (rb"h.", rb"j...."),
-            (rb"[XT]" + opcodes.COUNTED_4, rb"[UC]" + opcodes.COUNTED_1),
-            (rb"K.", rb"M..", rb"J....", rb"G.{8}", rb"\x8a" + opcodes.COUNTED_1, opcodes.LONG),
-        )
-    return _Dialect(rb"p[0-9]++\n", (opcodes.GET,), (opcodes.UNICODE, opcodes.STRING), (opcodes.INT, opcodes.FLOAT, opcodes.LONG))
+        strings = (rb"[XT]" + opcodes.counted(4, _LONGEST), rb"[UC]" + opcodes.counted(1, 32))
+        return _Dialect(rb"(?:q.|r....)?+", (rb"h.", rb"j...."), strings, (*binary, opcodes.LONG))
+    numbers = (opcodes.INT, opcodes.FLOAT, opcodes.LONG)
+    return _Dialect(rb"(?:p[0-9]++\n)?+", (opcodes.GET,), (opcodes.UNICODE, opcodes.STRING), numbers)
 
 
 _MEMO_OPCODES = (b"\x94", b"q", b"r", b"p")
 
 
 # Strings that are too long for a pattern: opcode -> width of the length.
-_LONG_STRINGS = {0x58: 4, 0x42: 4, 0x54: 4, 0x8D: 8, 0x8E: 8}
+_LONG_STRINGS = {0x8C: 1, 0x43: 1, 0x55: 1, 0x58: 4, 0x42: 4, 0x54: 4, 0x8D: 8, 0x8E: 8}
 _STOP = 0x2E
 _FRAME = 0x95
 _FRAME_END = 11
