@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from safeload.cli.base import SETTINGS, raw_path, show, write_text
 from safeload.cli.base import command as make_command
-from safeload.cli.base import raw_path, show, write_text
 from safeload.cli.failure import EXIT_NO, EXIT_YES, Failure
 from safeload.errors import AuditError
 from safeload.reports.document import Document, Line, Span
@@ -25,9 +25,7 @@ __all__ = ["command"]
 _MOST = 20
 
 
-@click.group(
-    "audit", short_help="Check and read audit trails.", context_settings={"help_option_names": ["-h", "--help"]}
-)
+@click.group("audit", short_help="Check and read audit trails.", context_settings=SETTINGS)
 def command() -> None:
     """Check and read audit trails (JSON lines files that `audit=` writes)."""
 

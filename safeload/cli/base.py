@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
     from safeload.reports.document import Line
 
-__all__ = ["command", "note", "raw_path", "show", "write_text"]
+__all__ = ["SETTINGS", "command", "note", "raw_path", "show", "write_text"]
 
-_SETTINGS = {"help_option_names": ["-h", "--help"]}
+SETTINGS = {"help_option_names": ["-h", "--help"]}
 
 
 def command(
@@ -39,7 +39,7 @@ def command(
         debug = click.option(
             "--debug", is_flag=True, hidden=True, expose_value=False, callback=_set_debug, help="Show tracebacks."
         )
-        made = click.command(name, short_help=short, epilog=epilog, context_settings=_SETTINGS)(debug(function))
+        made = click.command(name, short_help=short, epilog=epilog, context_settings=SETTINGS)(debug(function))
         if group is not None:
             group.add_command(made)
         return made

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from safeload.cli.base import SETTINGS, note, raw_path, show, write_text
 from safeload.cli.base import command as make_command
-from safeload.cli.base import note, raw_path, show, write_text
 from safeload.cli.failure import EXIT_NO, EXIT_NOT_SCANNED, EXIT_YES, Failure
 from safeload.cli.files import new_file
 from safeload.cli.key_options import KeySource
@@ -26,9 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-@click.group(
-    "policy", short_help="Learn, check and show policies.", context_settings={"help_option_names": ["-h", "--help"]}
-)
+@click.group("policy", short_help="Learn, check and show policies.", context_settings=SETTINGS)
 def command() -> None:
     """Learn, check and show policies: the rules that say what an artifact may contain."""
 

@@ -20,7 +20,7 @@ FORMAT = "text"
 SUMMARY = "for people"
 
 _COLUMN: Final = 13  # the longest verdict, "not scanned", and a gap
-_MOST: Final = 8  # findings of one artifact; `inspect` shows all of them
+_MOST: Final = 6  # findings of one artifact; `inspect` shows all of them
 
 
 def render(result: ScanResult) -> str:
@@ -52,7 +52,7 @@ def _artifact(report: Report) -> Iterator[Line]:
     shown = distinct(finding for finding in report.findings if finding.severity > Severity.INFO)
     shown = shown or distinct(report.findings)
     for finding in shown[:_MOST]:
-        yield from _finding(finding)
+        yield _finding(finding)
     if len(shown) > _MOST:
         yield Line.of(" " * _COLUMN, Span(f"... and {count(len(shown) - _MOST, 'more finding')}", "dim"))
     for member in report.members:
@@ -61,13 +61,12 @@ def _artifact(report: Report) -> Iterator[Line]:
             yield Line.of(" " * _COLUMN, verdict_span(member.verdict), Span(f" {inside}"), hang=_COLUMN + 2)
 
 
-def _finding(finding: Finding) -> Iterator[Line]:
-    where = f"  ({printable(finding.location)})" if finding.location else ""
-    gap = " " * _COLUMN
-    yield Line.of(gap, severity_span(finding.severity), " ", printable(finding.rule_id), Span(where, "dim"), hang=22)
-    yield Line.of(gap, "  ", headline(finding.message), hang=_COLUMN + 2)
-    if finding.evidence and finding.evidence not in finding.message:
-        yield Line.of(gap, "  ", Span("seen: ", "dim"), printable(finding.evidence), hang=_COLUMN + 4)
+def _finding(finding: Finding) -> Line:
+    where = f", {finding.location}" if finding.location else ""
+    rule = Span(f" [{printable(finding.rule_id + where)}]", "dim")
+    return Line.of(
+        " " * _COLUMN, severity_span(finding.severity), " ", headline(finding.message), rule, hang=_COLUMN + 9
+    )
 
 
 def _summary(result: ScanResult) -> Iterator[Line]:
