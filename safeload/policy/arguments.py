@@ -44,7 +44,7 @@ def argument_rule(name: str) -> Callable[[Check], Check]:
 @functools.cache
 def known_rules() -> Mapping[str, Check]:
     """Every argument rule by name."""
-    from safeload.policy import arrays, dtypes  # noqa: F401 - they register their rules
+    from safeload.policy import arrays, dtypes, frameworks  # noqa: F401 - they register their rules
 
     return MappingProxyType(_RULES)
 
@@ -320,12 +320,29 @@ def _slice(use: Use, _context: Context) -> str | None:
 
 
 @argument_rule("pinned-getattr")
-def _getattr(use: Use, _context: Context) -> str | None:
-    """``getattr(cls, name)`` for listed pairs only."""
+def _getattr(use: Use, context: Context) -> str | None:
+    """``getattr(cls, name)`` for listed pairs only, and the bound ``_entropy`` of scipy's discrete distributions."""
     args = use.args
-    if len(args) == 2 and (global_name(args[0]), args[1] if type(args[1]) is str else None) in _ATTRIBUTES:
-        return None
+    if len(args) == 2 and type(args[1]) is str:
+        if (global_name(args[0]), args[1]) in _ATTRIBUTES:
+            return None
+        maker = producer(args[0]) or ""
+        if args[1] == "_entropy" and maker.startswith(_DISCRETE) and context.policy.rule(maker):
+            context.notes["getattr of an instance"] = True
+            return None
     return "only listed attributes of listed classes may be looked up"
+
+
+@argument_rule("pinned-call")
+def _pinned_call(use: Use, context: Context) -> str | None:
+    """A call of what ``pinned-getattr`` returned: ``ZoneInfo._unpickle(key, from_cache)``, and nothing else."""
+    if "getattr of an instance" in context.notes:
+        return "a method that was looked up on an instance may not be called"
+    return _zone_key(use, context)
+
+
+# vecentropy, a vectorize of the bound method, is part of the state of scipy's discrete distributions.
+_DISCRETE = ("scipy.stats._discrete_distns.", "scipy.stats._distn_infrastructure.rv_")
 
 
 _ATTRIBUTES = frozenset({("zoneinfo.ZoneInfo", "_unpickle")})

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from safeload.policy.decision import Context
     from safeload.program import Use
 
-__all__: list[str] = []
+__all__ = ["count_of", "is_array"]
 
 _CORES = ("numpy", "numpy.core", "numpy._core")
 _SUBTYPES = frozenset(
@@ -55,6 +55,22 @@ def _is_empty_byte_array(shape: Any, code: Any) -> bool:
     if type(shape) is not tuple or len(shape) != 1 or type(shape[0]) is not int or shape[0] != 0:
         return False
     return code in (b"b", "b") if type(code) in (bytes, str) else producer(code) == "_codecs.encode"
+
+
+_ARRAYS = frozenset(
+    f"{core}.{name}" for core in _CORES[1:] for name in ("multiarray._reconstruct", "numeric._frombuffer")
+)
+
+
+def is_array(value: Any) -> bool:
+    """Whether a traced value is a plain numpy array (or of a subclass without ``__setstate__``)."""
+    return producer(value) in _ARRAYS
+
+
+def count_of(value: Any, context: Context) -> int | None:
+    """The number of items of an array that has got its data, ``None`` for anything else."""
+    count = context.notes.get(("count", id(value))) if isinstance(value, Standin) else None
+    return count if isinstance(count, int) else None
 
 
 @argument_rule("ndarray-reconstruct")
@@ -126,6 +142,7 @@ def _check_state(
     if made is None:
         return "the state of an array is set twice, or on something that is no array"
     kind, count = dtype_of(dtype, context), extent(shape)
+    context.notes["count", id(use.target)] = count
     if kind is None or count is None or type(order) not in (bool, int):
         return "the array's dtype, shape or order is malformed"
     if kind.has_objects:
@@ -189,6 +206,8 @@ def _frombuffer(use: Use, context: Context) -> str | None:
         return "its dtype, shape or order is malformed"
     if len(args) == 5 and args[4] is not None and extent(args[4]) is None:
         return "its order of axes is malformed"
+    if use.target is not None:
+        context.notes["count", id(use.target)] = extent(args[2])
     return None
 
 

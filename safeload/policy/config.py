@@ -197,7 +197,8 @@ def _policy(table: dict[str, Any], source: _Source, where: tuple[str, ...]) -> P
             check_rule(rule)
         except ValueError as error:
             key = next(
-                (key for key in ("args", "call", "construct", "state") if repr(entry.get(key)) in str(error)), "name"
+                (key for key in ("args", "call", "construct", "state", "items") if repr(entry.get(key)) in str(error)),
+                "name",
             )
             raise source.error([*where, "allow", index, key], str(error)) from None
         rules.append(rule)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from safeload.policy.model import Policy
     from safeload.program import Program, Use
 
-__all__ = ["Context", "check_keys", "decide"]
+__all__ = ["Context", "check_state", "decide"]
 
 _VERBS = {
     Kind.REFERENCE: ("policy.not-allowed", "imports", ""),
@@ -80,7 +80,7 @@ def decide(
     for operation in rest:
         condition = conditions.get(operation)
         if operation[0] is Kind.COMPUTED and _may_call_result(policy, operation[1]):
-            condition = "zone-key"
+            condition = "pinned-call"
         if condition is not None:
             conditional[operation] = condition
         elif operation[0] is not Kind.PERSISTENT:
@@ -110,7 +110,7 @@ def _judge(policy: Policy, uses: tuple[Use, ...], conditional: dict[tuple[Kind, 
         if operation not in rules or operation in refused:
             continue
         context.index = index
-        reason = check_keys(use[2], context) if use[0] is Kind.STATE else None
+        reason = check_state(use, context) if use[0] is Kind.STATE else None
         if reason is None:
             for rule in rules[operation]:
                 reason = rule(use, context)
@@ -121,14 +121,23 @@ def _judge(policy: Policy, uses: tuple[Use, ...], conditional: dict[tuple[Kind, 
     return [_argument(kind, name, reason) for (kind, name), reason in refused.items()]
 
 
-def check_keys(args: tuple[Any, ...], context: Context) -> str | None:
+def check_state(use: Use, context: Context) -> str | None:
     """Why a state may not be set whoever it belongs to, or ``None``.
+
+    An object gets its state once; pickle never writes it twice. A second ``__setstate__`` is a way to change what
+    others have already taken over, and in C code a way to write beyond a buffer that the first one has sized
+    (``sklearn.tree._tree.Tree`` copies the second array into the first one's memory).
 
     A state is written into the instance's dict, or set attribute by attribute if it is the second item of a pair. Then
     ``__class__`` makes the instance one of another class, and an attribute called ``__setstate__`` or ``append`` is
     what the unpickler calls the next time it sets a state or adds items.
     """
-    state = args[0] if args else None
+    if use.target is not None:
+        mark = "state", id(use.target)
+        if mark in context.notes:
+            return "the state of one object is set twice"
+        context.notes[mark] = True
+    state = use.args[0] if use.args else None
     if type(state) is dict:
         return _check_dict(state, context)
     if type(state) is tuple and len(state) == 2:
@@ -186,7 +195,8 @@ def _quoted(names: Iterable[str]) -> str:
 
 
 def _argument(kind: Kind, name: str, reason: str) -> Finding:
-    verb = {Kind.CONSTRUCT: "constructs", Kind.STATE: "sets the state of"}.get(kind, "calls")
+    verbs = {Kind.CONSTRUCT: "constructs", Kind.STATE: "sets the state of", Kind.ITEMS: "adds items to"}
+    verb = verbs.get(kind, "calls")
     return Finding(
         "policy.argument",
         Severity.HIGH,

@@ -40,7 +40,7 @@ def _learned(name: str, kinds: set[Kind]) -> Rule:
         construct=_permission(Kind.CONSTRUCT, kinds, shipped),
         call=_permission(Kind.CALL, kinds, shipped),
         state=_permission(Kind.STATE, kinds, shipped),
-        items=Kind.ITEMS in kinds,
+        items=_permission(Kind.ITEMS, kinds, shipped),
         resolve=shipped.resolve if shipped else "",
         reason=shipped.reason if shipped else _REASON,
     )

@@ -37,7 +37,7 @@ class Rule:
         construct: ``cls.__new__(cls, *args)`` may run (NEWOBJ, ``copyreg._reconstructor``).
         call: it may be called (REDUCE).
         state: its instances may have their state set (BUILD), which runs ``__setstate__`` where there is one.
-        items: its instances may be appended to, updated or have items set.
+        items: its instances may be appended to, updated or have items set (which calls their methods of that name).
         resolve: load this other name in its place (a class that must not exist in the process, such as
             ``numpy.memmap``, or one that has moved). ``""``: load the name itself.
         reason: why it is harmless.
@@ -49,7 +49,7 @@ class Rule:
     construct: Permission = False
     call: Permission = False
     state: Permission = False
-    items: bool = False
+    items: Permission = False
     resolve: str = ""
     reason: str = ""
     versions: str = ""
@@ -73,7 +73,7 @@ class Rule:
             construct=_either(self.construct, other.construct),
             call=_either(self.call, other.call),
             state=_either(self.state, other.state),
-            items=self.items or other.items,
+            items=_either(self.items, other.items),
             resolve=self.resolve or other.resolve,
             reason=self.reason or other.reason,
         )
@@ -265,7 +265,7 @@ class Policy:
                 permission = rule.permission(kind)
                 if permission is True and kind is not Kind.STATE:
                     plain.add((kind, name))
-                elif permission:  # a state is never beyond question: see decision.check_keys
+                elif permission:  # a state is never beyond question: see decision.check_state
                     conditions[kind, name] = permission if isinstance(permission, str) else ""
         object.__setattr__(self, "_conditions", conditions)
         object.__setattr__(self, "_plain", frozenset(plain))
@@ -343,7 +343,7 @@ def check_rule(rule: Rule) -> None:
     parts = [*module.split("."), *attribute.split(".")]
     if not module or not attribute or not all(part.isidentifier() for part in parts):
         raise ValueError(f"{rule.name!r} is not the name of a global; write module.attr, or module:Outer.inner")
-    for permission in (rule.construct, rule.call, rule.state):
+    for permission in (rule.construct, rule.call, rule.state, rule.items):
         for wanted in permission.split("|") if isinstance(permission, str) else ():
             if wanted not in known_rules():
                 raise ValueError(f"unknown argument rule {wanted!r}; there are {', '.join(sorted(known_rules()))}")
