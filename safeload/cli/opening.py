@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from safeload.cli.failure import EXIT_NO, Failure
 from safeload.cli.files import open_regular
-from safeload.errors import EnvelopeError, MissingKeyError, SafeloadError, VerificationError
+from safeload.errors import MissingKeyError, SafeloadError, VerificationError
 
 if TYPE_CHECKING:
     from safeload.keys import KeyRing
@@ -49,6 +49,8 @@ def not_opened(path: str, error: SafeloadError, ring: KeyRing, *, context_given:
     elif isinstance(error, VerificationError):
         place = "the --context is another one" if context_given else "it needs a --context"
         hint = f"either the file was changed, or {place}; both look the same from here"
-    elif isinstance(error, EnvelopeError) and error.code == "envelope.expired":
+    elif error.code == "envelope.unsigned":
+        hint = "it was never signed, or its signature is elsewhere: sign it, or name the file with --signature"
+    elif error.code == "envelope.expired":
         hint = "an expired envelope does not open; ask its signer for a new one"
     return Failure(f"{path}: not verified: {error}", hint, exit_code=EXIT_NO)

@@ -19,6 +19,7 @@ from safeload.reports.document import Line, Span
 from safeload.reports.escape import printable
 
 if TYPE_CHECKING:
+    from safeload.audit import Auditor
     from safeload.keys import Key, KeyRing
 
 __all__ = ["command"]
@@ -67,8 +68,7 @@ def command(
     done = 0
     for path in files:
         try:
-            with auditor.operation("seal", key_id=new_key.key_id, suite=new_key.suite, action="rekey"):
-                what = _rekey(path, ring, new_key, context, output)
+            what = _rekey(path, ring, new_key, context, output, auditor)
         except Failure as error:
             # One bad file must not keep the others on a key that may be compromised.
             show([Line.of(Span("left as it is", "bad"), "  ", printable(error.message), hang=15)])
@@ -87,7 +87,7 @@ def _new_key(file: str | None, env: str | None) -> Key:
     return KeySource(files=(file,) if file else (), env=env).ring().primary
 
 
-def _rekey(path: str, ring: KeyRing, new_key: Key, context: Context, output: str | None) -> str:
+def _rekey(path: str, ring: KeyRing, new_key: Key, context: Context, output: str | None, auditor: Auditor) -> str:
     from safeload.envelope import rekey_path, verify_path
     from safeload.keys import KeyRing
 
@@ -96,10 +96,11 @@ def _rekey(path: str, ring: KeyRing, new_key: Key, context: Context, output: str
         if not head.is_envelope or head.is_detached:
             what = "a detached signature; sign the file again" if head.is_detached else "no envelope"
             raise Failure(f"{path} is {what}", "nothing was changed", exit_code=EXIT_NO)
-        if head.key_id == new_key.key_id and output is None:
-            verify_path(path, KeyRing([new_key]), context=context)
-            return "has it"
-        rekey_path(path, ring, new_key, target=output, context=context)
+        with auditor.operation("seal", key_id=new_key.key_id, suite=new_key.suite, action="rekey"):
+            if head.key_id == new_key.key_id and output is None:
+                verify_path(path, KeyRing([new_key]), context=context)
+                return "has it"
+            rekey_path(path, ring, new_key, target=output, context=context)
     except (EnvelopeError, LimitExceededError) as error:
         raise not_opened(path, error, ring, context_given=context is not None) from error
     except ValueError as error:

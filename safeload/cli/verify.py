@@ -9,7 +9,7 @@ import click
 
 from safeload.cli.base import command as make_command
 from safeload.cli.base import note, raw_path, show, write_text
-from safeload.cli.failure import EXIT_NO, EXIT_YES, Failure
+from safeload.cli.failure import EXIT_YES, Failure
 from safeload.cli.files import open_regular
 from safeload.cli.key_options import KeySource, key_options
 from safeload.cli.opening import Head, head_of, not_opened
@@ -21,6 +21,7 @@ from safeload.reports.escape import json_text, printable
 from safeload.reports.wording import moment_text, size_text
 
 if TYPE_CHECKING:
+    from safeload.audit import Auditor
     from safeload.envelope import Opened
     from safeload.keys import KeyRing
 
@@ -74,16 +75,23 @@ def command(
     bad = 0
     for path in files:
         try:
-            with auditor.operation("verify") as operation:
-                opened = _verified(path, signature, ring, context, cosigners)
-                operation.set(key_id=opened.key_id, suite=opened.suite, payload_size=opened.size)
+            opened = _verified(path, signature, ring, auditor, {"context": context, "require": cosigners})
         except Failure as error:
             bad = max(bad, error.code)
             results.append({"path": path, "verified": False, "reason": error.message})
             if not as_json:
                 if len(files) == 1:
                     raise
-                show([Line.of(Span("NOT VERIFIED", "bad"), "  ", printable(error.message), hang=2)])
+                show(
+                    [
+                        Line.of(
+                            Span("NOT VERIFIED", "bad"),
+                            "  ",
+                            printable(error.message.replace(": not verified: ", ": ", 1)),
+                            hang=2,
+                        )
+                    ]
+                )
             continue
         facts = _facts(opened, context)
         results.append({"path": path, "verified": True, **facts})
@@ -96,17 +104,20 @@ def command(
     return bad or EXIT_YES
 
 
-def _verified(path: str, signature: str | None, ring: KeyRing, context: Context, cosigners: int) -> Opened:
+def _verified(path: str, signature: str | None, ring: KeyRing, auditor: Auditor, demands: Any) -> Opened:
     from safeload.envelope import verify_detached_path, verify_path
 
     try:
-        head = head_of(path)
-        beside = signature or _beside(path, head)
-        if beside is not None:
-            return verify_detached_path(_sidecar(beside), path, ring, context=context, require=cosigners)
-        return verify_path(path, ring, context=context, require=cosigners)
+        with auditor.operation("verify") as operation:
+            beside = signature or _beside(path, head_of(path))
+            if beside is None:
+                opened = verify_path(path, ring, **demands)
+            else:
+                opened = verify_detached_path(_sidecar(beside), path, ring, **demands)
+            operation.set(key_id=opened.key_id, suite=opened.suite, payload_size=opened.size)
     except (EnvelopeError, LimitExceededError) as error:
-        raise not_opened(path, error, ring, context_given=context is not None) from error
+        raise not_opened(path, error, ring, context_given=demands["context"] is not None) from error
+    return opened
 
 
 def _beside(path: str, head: Head) -> str | None:
@@ -120,11 +131,7 @@ def _beside(path: str, head: Head) -> str | None:
         return None
     beside = path + SIDECAR_SUFFIX
     if not os.path.lexists(beside):
-        raise Failure(
-            f"{path}: not verified: it is no envelope, and there is no signature {beside}",
-            "it was never signed, or lost its signature; sign it with `safeload sign`, or name one with --signature",
-            exit_code=EXIT_NO,
-        )
+        raise EnvelopeError(f"it is no envelope, and there is no signature {beside}", code="envelope.unsigned")
     return beside
 
 

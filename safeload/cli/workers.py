@@ -10,6 +10,7 @@ import functools
 import multiprocessing
 import signal
 import sys
+import warnings
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -123,7 +124,10 @@ class _Crew:
         # A fork holds copies of every open pipe: it closes them, or its siblings would never see their parent end.
         inherited = [worker.connection for worker in self.workers] + [ours] if self.forks else []
         process = self.context.Process(target=_serve, args=(theirs, self.job, inherited), daemon=True)
-        process.start()
+        with warnings.catch_warnings():
+            # Python 3.12 warns of forking beside threads; here they are those of idle numeric libraries.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            process.start()
         theirs.close()
         worker = _Worker(process, ours)
         self.workers.append(worker)
