@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 __all__ = ["Entry", "Keys", "ReadKey", "check_header_tag", "check_limits", "select_key"]
 
 
+_NO_KEYS = (str, bytes, bytearray)  # these have a method called find
+
+
 class ReadKey(Protocol):
     """A key that can verify."""
 
@@ -88,7 +91,10 @@ def select_key(prelude: Prelude, keys: Keys, suites: Collection[Suite | str] | N
         MissingKeyError: the key is not in the ring.
         VerificationError: the prelude's suite is not the key's: somebody relabelled the envelope.
         EnvelopeError: the key is revoked, or the suite is not admitted.
+        TypeError: ``keys`` is text, raw bytes or a list.
     """
+    if isinstance(keys, _NO_KEYS) or not hasattr(keys, "find"):
+        raise TypeError(f"keys is a key or a key ring, not {type(keys).__name__}; text and raw bytes are never keys")
     entry = keys.find(prelude.key_id)
     if entry is None:
         raise MissingKeyError(

@@ -32,11 +32,11 @@ def open_snapshot(path: str | os.PathLike[str], keys: Keys, **options: Unpack[Op
         NotImplementedError: this system has no sealed memory files (Linux has); use ``open_path``.
         EnvelopeError: it is refused.
     """
+    if not hasattr(os, "memfd_create"):
+        raise NotImplementedError("mapping needs sealed memory files, which only Linux has; use open_path")
     import fcntl
     import mmap
 
-    if not hasattr(os, "memfd_create") or not hasattr(fcntl, "F_ADD_SEALS"):
-        raise NotImplementedError("mapping needs sealed memory files, which only Linux has; use open_path")
     demand = make_demand(keys, **options)
     source = open_descriptor(path)
     try:

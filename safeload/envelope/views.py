@@ -11,9 +11,11 @@ import contextlib
 import io
 import os
 import stat
+import threading
 from typing import Any, Final, TypeAlias
 
 from safeload.envelope.failures import refused
+from safeload.errors import LimitExceededError
 
 __all__ = ["FileView", "MemoryView", "SequentialView", "View", "open_descriptor", "private_memory", "view_of"]
 
@@ -26,13 +28,20 @@ def private_memory(size: int) -> memoryview:
     ``bytearray(n)`` writes every page once before it is filled; an anonymous private mapping does not, and huge pages
     save most of its page faults (a fifth of the time for 100 MB).
     """
-    if size < _MAPPED_FROM:
-        return memoryview(bytearray(size))
-    import mmap
+    try:
+        if size < _MAPPED_FROM:
+            return memoryview(bytearray(size))
+        import mmap
 
-    if not hasattr(mmap, "MAP_PRIVATE"):
-        return memoryview(bytearray(size))
-    memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        if not hasattr(mmap, "MAP_PRIVATE"):
+            return memoryview(bytearray(size))
+        memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    except (OSError, OverflowError, MemoryError):
+        raise LimitExceededError(
+            f"there is no memory for a payload of {size} bytes; use decrypt_to, or lower Limits.max_artifact_bytes",
+            code="limit.memory",
+            stage="verify",
+        ) from None
     if hasattr(mmap, "MADV_HUGEPAGE"):
         with contextlib.suppress(OSError):  # a kernel without them
             memory.madvise(mmap.MADV_HUGEPAGE)
@@ -81,19 +90,31 @@ class FileView:
     def __init__(self, descriptor: int, base: int = 0) -> None:
         self._descriptor = descriptor
         self._base = base
+        self._lock = threading.Lock()
         self.size: int | None = max(0, os.fstat(descriptor).st_size - base)
 
     def read_bytes(self, offset: int, size: int) -> bytes:
         """Up to ``size`` bytes from ``offset``."""
-        data = os.pread(self._descriptor, size, self._base + offset)
-        if len(data) < size and data:  # the kernel reads at most 2 GiB at once
-            parts = [data]
-            while more := os.pread(
-                self._descriptor, size - sum(map(len, parts)), self._base + offset + sum(map(len, parts))
-            ):
-                parts.append(more)
-            data = b"".join(parts)
-        return data
+        parts: list[bytes] = []
+        got = 0
+        while got < size and (data := self._read_at(size - got, self._base + offset + got)):
+            parts.append(data)  # one, unless the kernel gives less at once (2 GiB)
+            got += len(data)
+        return b"".join(parts)
+
+    def _read_at(self, size: int, position: int) -> bytes:
+        if hasattr(os, "pread"):
+            return os.pread(self._descriptor, size, position)
+        with self._lock:  # Windows: moving and reading are two steps
+            os.lseek(self._descriptor, position, os.SEEK_SET)
+            return os.read(self._descriptor, size)
+
+    def _read_into_at(self, out: memoryview, position: int) -> int:
+        if hasattr(os, "preadv"):
+            return os.preadv(self._descriptor, [out], position)
+        data = self._read_at(len(out), position)
+        out[: len(data)] = data
+        return len(data)
 
     def read_into(self, offset: int, out: memoryview) -> None:
         """Fill ``out`` from ``offset``.
@@ -103,7 +124,7 @@ class FileView:
         """
         position = self._base + offset
         while out:
-            count = os.preadv(self._descriptor, [out], position)
+            count = self._read_into_at(out, position)
             if not count:
                 _shortened()
             out = out[count:]
@@ -135,7 +156,7 @@ class SequentialView:
         assert offset == self._at, "a sequential source cannot seek"  # noqa: S101
         parts = []
         left = size
-        while left and (data := self._file.read(min(left, 1 << 24))):
+        while left > 0 and (data := self._file.read(min(left, 1 << 24))):
             # A hostile header announces any size: memory grows with what really arrives.
             parts.append(bytes(data))
             left -= len(data)
@@ -183,7 +204,7 @@ def view_of(file: Any) -> View:
         return MemoryView(file.getvalue()[file.tell() :])
     # Only a plain file is read by descriptor: gzip and other wrappers report the descriptor of what they wrap.
     raw = file.raw if type(file) in (io.BufferedReader, io.BufferedRandom) else file
-    if type(raw) is io.FileIO and hasattr(os, "preadv"):
+    if type(raw) is io.FileIO:
         descriptor = raw.fileno()
         if stat.S_ISREG(os.fstat(descriptor).st_mode):
             if type(file) is io.BufferedRandom:

@@ -116,6 +116,24 @@ def write_entries(path: str | os.PathLike[str], entries: Iterable[KeyEntry], *, 
         if overwrite:
             temporary.replace(target)
         else:
-            os.link(temporary, target, follow_symlinks=False)  # fails if the target exists, without a race
+            _name_new(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _name_new(temporary: Path, target: Path) -> None:
+    """Give the file its name unless it is taken.
+
+    Raises:
+        FileExistsError: it is.
+    """
+    try:
+        os.link(temporary, target, follow_symlinks=False)  # fails if the target exists, without a race
+    except FileExistsError:
+        raise FileExistsError(
+            f"{target} exists already; a lost key cannot be made again, so choose another name"
+        ) from None
+    except OSError:  # a file system without hard links
+        if os.path.lexists(target):
+            raise FileExistsError(f"{target} exists already; choose another name") from None
+        temporary.replace(target)

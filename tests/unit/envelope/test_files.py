@@ -465,7 +465,7 @@ def test_descriptors_do_not_leak(keys: dict[str, Any], tmp_path: Path) -> None:
     """Success and failure close what was opened."""
     path = tmp_path / "x"
     seal_path(path, bytes(2 << 20), keys["hs256"])
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(list(Path("/proc/self/fd").iterdir()))
     for key in (keys["hs256"], keys["hs256-gcm"]):
         for call in (
             open_path,
@@ -475,4 +475,40 @@ def test_descriptors_do_not_leak(keys: dict[str, Any], tmp_path: Path) -> None:
         ):
             with contextlib.suppress(SafeloadError):
                 call(path, key)
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+@pytest.mark.parametrize("size", [10, 3 << 20])
+def test_systems_without_positioned_reads(
+    kind: Any, size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the system has no pread (Windows), seeking and reading under a lock gives the same."""
+    key, layout = kind
+    payload = os.urandom(size)
+    path = tmp_path / "x"
+    seal_path(path, payload, key, layout=layout)
+    monkeypatch.delattr(os, "pread")
+    monkeypatch.delattr(os, "preadv")
+    assert open_path(path, key).payload == payload
+    assert decrypt_to(path, tmp_path / "y", key).size == size
+    assert (tmp_path / "y").read_bytes() == payload
+
+
+def test_no_memory_for_the_payload(keys: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """An authorised signer's payload that does not fit is a limit, not a crash."""
+    import mmap
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError(12, "Cannot allocate memory")
+
+    data = seal(bytes(5 << 20), keys["hs256-gcm"])
+    monkeypatch.setattr(mmap, "mmap", refuse)
+    assert code_of(open_bytes, data, keys["hs256-gcm"]) == "limit.memory"
+
+
+@pytest.mark.parametrize("wrong", ["slk1.hs256.x.y", b"x" * 32, bytearray(32), None, 5])
+def test_what_is_no_key(keys: dict[str, Any], wrong: Any) -> None:
+    """Text and raw bytes are never keys, also where they happen to have a method of the right name."""
+    for suite in ("hs256", "hs256-gcm"):
+        with pytest.raises(TypeError, match="key ring"):
+            open_bytes(seal(b"x", keys[suite]), wrong)

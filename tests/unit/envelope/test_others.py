@@ -189,9 +189,9 @@ def test_fernet_tokens_are_not_malleable() -> None:
     key = Fernet.generate_key()
     token = Fernet(key).encrypt(b"payload")
     spellings = [
-        token + b"\n", b" " + token, token[:10] + b"\n" + token[10:], token + b"AAAA", token + b"====", token.rstrip(b"="),
-        token.replace(b"-", b"+").replace(b"_", b"/") + b"x", token[:5] + b"!" + token[5:], token + token, token[:-1], b"", b"====",
-        token[:10] + b"\xff" + token[11:],
+        token + b"\n", b" " + token, token[:10] + b"\n" + token[10:], token + b"AAAA", token + b"====",
+        token.rstrip(b"="), token.replace(b"-", b"+").replace(b"_", b"/") + b"x", token[:5] + b"!" + token[5:],
+        token + token, token[:-1], b"", b"====", token[:10] + b"\xff" + token[11:],
     ]  # fmt: skip
     for spelling in spellings:
         if spelling == token:
@@ -286,13 +286,16 @@ def test_ed25519_rfc_8032() -> None:
     answers = [
         ("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60",
          "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a", "",
-         "e5564300c360ac729086e2cc806e828a84877f1eb8e5d974d873e065224901555fb8821590a33bacc61e39701cf9b46bd25bf5f0595bbe24655141438e7a100b"),
+         ("e5564300c360ac729086e2cc806e828a84877f1eb8e5d974d873e06522490155"
+         "5fb8821590a33bacc61e39701cf9b46bd25bf5f0595bbe24655141438e7a100b")),
         ("4ccd089b28ff96da9db6c346ec114e0f5b8a319f35aba624da8cf6ed4fb8a6fb",
          "3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c", "72",
-         "92a009a9f0d4cab8720e820b5f642540a2b27b5416503f8fb3762223ebdb69da085ac1e43e15996e458f3613d0f11d8c387b2eaeb4302aeeb00d291612bb0c00"),
+         ("92a009a9f0d4cab8720e820b5f642540a2b27b5416503f8fb3762223ebdb69da"
+         "085ac1e43e15996e458f3613d0f11d8c387b2eaeb4302aeeb00d291612bb0c00")),
         ("c5aa8df43f9f837bedb7442f31dcb7b166d38535076f094b85ce3a2e0b4458f7",
          "fc51cd8e6218a1a38da47ed00230f0580816ed13ba3303ac5deb911548908025", "af82",
-         "6291d657deec24024827e69c3abe01a30ce548a284743a445e3680d7db5ac3ac18ff9b538d16f290ae67f760984dc6594a7c15e9716ed28dc027beceea1ec40a"),
+         ("6291d657deec24024827e69c3abe01a30ce548a284743a445e3680d7db5ac3ac"
+         "18ff9b538d16f290ae67f760984dc6594a7c15e9716ed28dc027beceea1ec40a")),
     ]  # fmt: skip
     for seed, public, text, signature in answers:
         key = SigningKey.from_seed(Suite.ED25519, bytes.fromhex(seed))

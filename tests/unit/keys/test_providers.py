@@ -98,6 +98,19 @@ def test_file_is_not_overwritten(tmp_path: Path, key: Key) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["keys"]
 
 
+def test_file_system_without_hard_links(tmp_path: Path, key: Key, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a file cannot be linked it is renamed, and still never overwritten."""
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    write_entries(tmp_path / "keys", [KeyEntry(key)])
+    assert read_entries(tmp_path / "keys")[0].key == key
+    with pytest.raises(FileExistsError):
+        write_entries(tmp_path / "keys", [KeyEntry(key)])
+
+
 def test_file_with_comments(tmp_path: Path, key: Key) -> None:
     """Comments, blank lines, a byte order mark and Windows line ends are all right."""
     path = tmp_path / "keys"
