@@ -512,3 +512,29 @@ def test_what_is_no_key(keys: dict[str, Any], wrong: Any) -> None:
     for suite in ("hs256", "hs256-gcm"):
         with pytest.raises(TypeError, match="key ring"):
             open_bytes(seal(b"x", keys[suite]), wrong)
+
+
+def test_file_open_for_reading_and_writing(keys: dict[str, Any], tmp_path: Path) -> None:
+    """What was written through the same file object and not yet flushed is read too."""
+    with (tmp_path / "x").open("w+b") as file:
+        total = seal_to(file, b"payload", keys["hs256"])
+        file.seek(0)
+        assert open_file(file, keys["hs256"]).payload == b"payload"
+        assert file.tell() == total
+
+
+def test_sources_with_only_read(keys: dict[str, Any]) -> None:
+    """A payload source needs no more than `read`, when its length is given; without it, the error says so."""
+
+    class Source:
+        def __init__(self) -> None:
+            self.file = io.BytesIO(b"payload")
+
+        def read(self, size: int) -> bytes:
+            return self.file.read(min(size, 3))
+
+    out = io.BytesIO()
+    seal_to(out, Source(), keys["hs256"], length=7)
+    assert open_bytes(out.getvalue(), keys["hs256"]).payload == b"payload"
+    with pytest.raises(ValueError, match="length="):
+        seal_to(out, Source(), keys["hs256"])

@@ -233,3 +233,18 @@ def test_wrong_constructors() -> None:
         SigningKey.from_seed(Suite.ED25519_GCM, bytes(32))
     with pytest.raises(ValueError, match="no Fernet key"):
         Key.generate("hs256").fernet_key()
+
+
+def test_text_of_an_unknown_suite_and_an_impossible_point() -> None:
+    """A newer suite says to upgrade; bytes that are no curve point are refused here or never verify."""
+    import zlib
+
+    stem = "slk1.ml-dsa.AAAA"
+    with pytest.raises(ValueError, match="upgrade"):
+        Key.parse(f"{stem}.{zlib.crc32(stem.encode()):08x}")
+    no_point = (2).to_bytes(32, "little")  # y = 2 has no x on the curve
+    try:
+        key = VerifyKey.from_public(Suite.ED25519, no_point)
+    except ValueError:
+        return
+    assert not key.verify(b"message", bytes(64))
