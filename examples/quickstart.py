@@ -72,6 +72,7 @@ def main() -> None:
         key = safeload.Key.generate("ed25519")
         train(folder, key)
         attack(folder)
+        sys.stdout.flush()  # or what is redirected to a file would come after the reader's lines
         environment = {**os.environ, "SAFELOAD_KEYS": str(key.public)}
         command = [sys.executable, str(Path(__file__).resolve()), str(folder)]
         subprocess.run(command, env=environment, cwd=folder, check=True)
@@ -81,7 +82,8 @@ def main() -> None:
         for event in read_trail(folder / "trail.jsonl"):
             if event["phase"] == "result":
                 detail = event.get("reason_code") or event.get("key_id") or ""
-                print(f"    {event['event']:<18} {event['outcome']:<8} {event['duration_us']:>8} µs  {detail}")
+                milliseconds = event["duration_us"] / 1_000
+                print(f"    {event['event']:<17} {event['outcome']:<8} {milliseconds:>8.1f} ms  {detail}".rstrip())
         trail = verify_trail(folder / "trail.jsonl")
         print(f"    {trail.events} events, chain {'intact' if trail.ok else 'BROKEN'}")
 

@@ -120,7 +120,7 @@ def run_python(block: Block, folder: Path, expected: str | None) -> None:
         )
 
 
-RUN = [title for title, blocks in sections().items() if {block.language for block in blocks} & EXECUTED]
+RUN = [title for title, blocks in sections().items() if {block.language for block in blocks} & {"python", "console"}]
 
 
 @pytest.mark.parametrize("title", RUN)
@@ -151,6 +151,15 @@ def test_the_shell_blocks_are_the_two_commands_that_are_run_elsewhere():
     assert "examples/quickstart.py" in found["Try it"]
     assert found["Tests"].endswith(".venv/bin/pytest\n")
     assert len(found["Tests"].splitlines()) == len(found["Try it"].splitlines()) == 1
+
+
+def test_quickstart_prints_what_readme_shows(tmp_path):
+    """The block behind the first command is that command's output."""
+    pytest.importorskip("sklearn")
+    shown = next(block for block in sections()["Try it"] if block.language == "text")
+    command = [sys.executable, str(ROOT / "examples" / "quickstart.py")]
+    done = subprocess.run(command, cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True, check=True)
+    assert pattern_of(shown.text).fullmatch(done.stdout), done.stdout
 
 
 def test_links_lead_somewhere():
