@@ -185,7 +185,7 @@ def _message(policy: Policy, kind: Kind, name: str, verb: str, permission: str) 
             return f"{asked}; the shipped pack {pack!r} does: packs = [{_quoted([*policy.pack_names, pack])}]"
     known = policy.rule(name)
     if known is not None and known.reason and known.reason != "allowed by the application":
-        return f"{asked}; its pack leaves this out on purpose ({known.reason})"
+        return f"{asked}; the policy allows that name in other ways only ({known.reason})"
     entry = f'[[allow]]\nname = "{name}"' + (f"\n{permission}" if permission else "")
     return f"{asked}. If you know that it is harmless, add to safeload.toml:\n{entry}"
 

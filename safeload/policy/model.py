@@ -317,7 +317,7 @@ class Policy:
         return _rebuild, (tuple(self.rules.values()), self.grants_code)
 
 
-def _rebuild(rules: tuple[Rule, ...], grants_code: bool) -> Policy:  # noqa: FBT001 - called by pickle
+def _rebuild(rules: tuple[Rule, ...], grants_code: bool) -> Policy:
     return Policy(rules, grants_code=grants_code)
 
 
