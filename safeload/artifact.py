@@ -9,23 +9,25 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from safeload.errors import FormatError, LimitExceededError, MissingKeyError, TruncatedError
 from safeload.formats.detect import HEAD, known_container
 from safeload.formats.sources import FileSource, FlowSource, source_for_file
+from safeload.judgements import MAX_BYTES
 from safeload.pipeline import Options, rebuild, rebuild_bytes
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from safeload.audit import Operation
     from safeload.envelope import Opened
     from safeload.keys import KeyRing
     from safeload.policy import Policy
 
-__all__ = ["ENVELOPE_BYTE", "Demands", "load_bytes", "load_file", "load_path", "open_envelope", "refuse_container", "signer_options"]
+__all__ = ["ENVELOPE_BYTE", "Demands", "envelope_bytes", "load_bytes", "load_file", "load_path", "open_envelope",
+           "opened_stream", "refuse_container", "require_signed", "signer_options"]  # fmt: skip
 
 # First byte of the envelope's magic: no pickle opcode and no UTF-8.
 ENVELOPE_BYTE = 0xF5
@@ -41,6 +43,7 @@ class Demands(NamedTuple):
     context: Any = None
     schema: Any = None
     buffers: Iterable[Any] | None = None
+    signers: Mapping[str, Any] | None = None  # by key id in hex: objects with ``policy`` and ``grants``
 
 
 def load_bytes(data: bytes, demands: Demands, options: Options, operation: Operation) -> Any:
@@ -50,7 +53,7 @@ def load_bytes(data: bytes, demands: Demands, options: Options, operation: Opera
     if data[:1] == b"\xf5":
         opened = open_envelope(data, demands, operation)
         return _load_opened(opened, demands, options, operation)
-    _unsigned(demands)
+    require_signed(demands)
     _check_size(len(data), options)
     if operation.recording:
         operation.set(container="pickle")
@@ -73,12 +76,21 @@ def load_file(file: Any, demands: Demands, options: Options, operation: Operatio
     source = source_for_file(file)
     source.more(1)
     if source.data[:1] == b"\xf5":
-        return load_bytes(_envelope_bytes(source, options, whole=whole), demands, options, operation)
-    _unsigned(demands)
-    if whole and operation.recording:  # the trail names the digest of exactly the bytes that are judged and loaded
+        if isinstance(source, FileSource) and not operation.recording:
+            file.seek(source.origin)
+            opened = open_envelope(file, demands, operation, whole=whole, decrypts=_decrypts(source.data))
+            return _load_opened(opened, demands, options, operation)
+        return load_bytes(envelope_bytes(source, options, whole=whole), demands, options, operation)
+    require_signed(demands)
+    if whole and (operation.recording or _is_small(file)) and demands.buffers is None:
+        # In one piece: the trail names the digest of exactly these bytes, and a judgement of them can be known already.
         return load_bytes(source.rest(options.limits.max_artifact_bytes), demands, options, operation)
     head = bytes(source.data[:HEAD])
     return _load_stream(source, head, demands, options, operation, whole=whole)
+
+
+def _is_small(file: Any) -> bool:
+    return os.fstat(file.fileno()).st_size <= MAX_BYTES
 
 
 def _load_stream(
@@ -93,11 +105,10 @@ def _load_stream(
     if operation.recording:
         operation.set(container="pickle")
     try:
-        loaded, size = rebuild(source, options, operation, buffers=demands.buffers, whole=whole)
+        loaded, _ = rebuild(source, options, operation, buffers=demands.buffers, whole=whole)
     except FormatError as error:
         refuse_container(head, error)
         raise
-    source.finish(size)
     return validated(loaded, demands.schema, operation)
 
 
@@ -115,34 +126,46 @@ def refuse_container(head: bytes, error: Exception) -> None:
         ) from error
 
 
-def open_envelope(data: bytes, demands: Demands, operation: Operation) -> Opened:
-    """Verify, and decrypt, an envelope in memory."""
-    from safeload.envelope import open_bytes
+def _decrypts(head: bytes) -> bool:
+    """Whether the envelope that begins with ``head`` is of a suite that encrypts, for the trail."""
+    return len(head) > _SUITE_AT and head[_SUITE_AT] in _ENCRYPTING
 
+
+def open_envelope(
+    source: Any, demands: Demands, operation: Operation, *, whole: bool = True, decrypts: bool | None = None
+) -> Opened:
+    """Verify, and decrypt, an envelope: in memory (bytes), or in a file that stands at its start."""
     if demands.keys is None:
         raise MissingKeyError(
             "this is a signed envelope and no keys were given; pass keys=KeyRing.from_env(...) or another key ring",
             code="envelope.no-keys",
         )
-    decrypts = len(data) > _SUITE_AT and data[_SUITE_AT] in _ENCRYPTING
+    if decrypts is None:
+        decrypts = _decrypts(source)
     with (
         operation.child("verify") as stage,
         operation.child("decrypt") if decrypts else contextlib.nullcontext(),
         operation.child("key", action="verify") as use,
     ):
-        opened = open_bytes(data, demands.keys, context=demands.context)
+        if type(source) is bytes:
+            from safeload.envelope import open_bytes
+
+            opened = open_bytes(source, demands.keys, context=demands.context)
+        else:
+            from safeload.envelope import open_file
+
+            opened = open_file(source, demands.keys, exact=whole, context=demands.context)
         if stage.recording:
-            facts = {"key_id": opened.key_id, "suite": opened.suite}
-            use.set(**facts)  # type: ignore[typeddict-item]
-            stage.set(**facts, codec=opened.codec_name, payload_size=opened.size)  # type: ignore[typeddict-item]
+            use.set(key_id=opened.key_id, suite=opened.suite)
+            stage.set(key_id=opened.key_id, suite=opened.suite, codec=opened.codec_name, payload_size=opened.size)
     if operation.recording:
         operation.set(key_id=opened.key_id, suite=opened.suite, container="envelope")
     return opened
 
 
-def signer_options(opened: Opened, options: Options) -> Options:
+def signer_options(opened: Opened, demands: Demands, options: Options) -> Options:
     """The options for a verified signer: its own policy, its grants, and what its manifest admits."""
-    policy = _signer_policy(opened, options.policy)
+    policy = _signer_policy(opened, demands, options.policy)
     manifest = opened.claims.get("manifest")
     if manifest is not None:
         if not isinstance(manifest, list) or not all(isinstance(line, str) for line in manifest):
@@ -151,29 +174,37 @@ def signer_options(opened: Opened, options: Options) -> Options:
     return options._replace(policy=policy, manifest=manifest)
 
 
-def _signer_policy(opened: Opened, policy: Policy) -> Policy:
+def _signer_policy(opened: Opened, demands: Demands, policy: Policy) -> Policy:
+    """What the key ring's entry says of the signer, else what the configuration says, else the default."""
     entry = opened.entry
+    configured = demands.signers.get(opened.key_id.hex()) if demands.signers else None
     if entry.policy is not None:
         from safeload.policy import resolve_policy
 
         policy = resolve_policy(entry.policy)
-    return policy.with_code() if "code" in entry.grants else policy
+    elif configured is not None:
+        policy = configured.policy
+    grants = entry.grants if configured is None else entry.grants | configured.grants
+    return policy.with_code() if "code" in grants else policy
+
+
+def opened_stream(opened: Opened, demands: Demands) -> tuple[bytes, Iterable[Any] | None]:
+    """The pickle stream of a verified envelope, and its buffers."""
+    if opened.codec == _PICKLE:
+        return bytes(opened.payload), demands.buffers
+    if opened.codec == _PICKLE_WITH_BUFFERS:
+        from safeload.formats.oob import split_buffers
+
+        return split_buffers(opened.payload)
+    raise FormatError(
+        f"the payload's codec is {opened.codec_name!r}, which this version of safeload does not load",
+        code="envelope.codec",
+    )
 
 
 def _load_opened(opened: Opened, demands: Demands, options: Options, operation: Operation) -> Any:
-    options = signer_options(opened, options)
-    buffers: Iterable[Any] | None
-    if opened.codec == _PICKLE:
-        stream, buffers = bytes(opened.payload), demands.buffers
-    elif opened.codec == _PICKLE_WITH_BUFFERS:
-        from safeload.formats.oob import split_buffers
-
-        stream, buffers = split_buffers(opened.payload)
-    else:
-        raise FormatError(
-            f"the payload's codec is {opened.codec_name!r}, which this version of safeload does not load",
-            code="envelope.codec",
-        )
+    options = signer_options(opened, demands, options)
+    stream, buffers = opened_stream(opened, demands)
     loaded = rebuild_bytes(stream, options, operation, buffers=buffers)
     return validated(loaded, demands.schema, operation)
 
@@ -211,7 +242,8 @@ def open_artifact(path: str | os.PathLike[str]) -> Any:
         raise
 
 
-def _unsigned(demands: Demands) -> None:
+def require_signed(demands: Demands) -> None:
+    """Refuse an artifact that is no envelope where keys were given."""
     if demands.keys is not None:
         raise MissingKeyError(
             "keys were given, so a signed envelope is required, but this artifact is not signed; nothing of it was parsed. "
@@ -230,7 +262,7 @@ def _check_size(size: int, options: Options) -> None:
         )
 
 
-def _envelope_bytes(source: FileSource | FlowSource, options: Options, *, whole: bool) -> bytes:
+def envelope_bytes(source: FileSource | FlowSource, options: Options, *, whole: bool) -> bytes:
     """An envelope from a file; in a file of several, or a flow, the prelude tells where this one ends."""
     from safeload.envelope import wire
 

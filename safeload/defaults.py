@@ -5,19 +5,30 @@ Rule: it is replaced as a whole, never changed, and a change leaves an audit eve
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import TYPE_CHECKING, Any
 
 from safeload.loader import Loader
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable
 
     from safeload.findings import Report
     from safeload.limits import Limits
 
-__all__ = ["configure", "configure_from_file", "current", "dump", "dumps", "is_safe", "load", "loader_with", "loads", "scan"]
+__all__ = [
+    "configure",
+    "configure_from_file",
+    "current",
+    "dump",
+    "dumps",
+    "is_safe",
+    "load",
+    "loader_with",
+    "loads",
+    "scan",
+]
 
 _lock = threading.Lock()
 _loader: Loader | None = None
@@ -38,8 +49,12 @@ def configure(*, policy: Any = None, keys: Any = None, audit: Any = None, limits
     return _install(Loader(policy=policy, keys=keys, audit=audit, limits=limits))
 
 
-def configure_from_file(path: str | os.PathLike[str]) -> Loader:
+def configure_from_file(path: str | os.PathLike[str], *, keys: Any = None) -> Loader:
     """Make the default loader one with the choices of a ``safeload.toml`` or of ``[tool.safeload]`` in a pyproject.toml.
+
+    Args:
+        path: the file. It says which signer may do what; it never holds keys.
+        keys: the key ring.
 
     Raises:
         ValueError: the file has a mistake; the message names the line.
@@ -47,8 +62,9 @@ def configure_from_file(path: str | os.PathLike[str]) -> Loader:
     """
     from safeload.policy import load_config
 
-    config = load_config(path)
-    return _install(Loader(policy=config.policy, keys=None, audit=config.audit or None, limits=config.limits))
+    config = load_config(os.fspath(path))
+    audit = list(config.audit) or None
+    return _install(Loader(policy=config.policy, keys=keys, audit=audit, limits=config.limits, signers=config.signers))
 
 
 def _install(loader: Loader) -> Loader:
@@ -70,27 +86,53 @@ def loader_with(**choices: Any) -> Loader:
     loader = current()
     if not given:
         return loader
-    kept = {"policy": loader.policy, "keys": loader.keys, "audit": loader.audit, "limits": loader.limits}
+    kept = {
+        "policy": loader.policy,
+        "keys": loader.keys,
+        "audit": loader.audit,
+        "limits": loader.limits,
+        "signers": loader.signers,
+    }
     return Loader(**{**kept, **given})
 
 
-def load(source: Any, **options: Any) -> Any:
+_NOT_GIVEN: Any = object()
+
+
+def _file(options: dict[str, Any]) -> Any:
+    """Pickle calls it ``file``; programs that say ``load(file=f)`` keep working."""
+    try:
+        return options.pop("file")
+    except KeyError:
+        raise TypeError("a path or an open binary file is required") from None
+
+
+def load(source: Any = _NOT_GIVEN, **options: Any) -> Any:
+    """Load from a path or file; see :meth:`safeload.Loader.load`."""
+    if source is _NOT_GIVEN:
+        source = _file(options)
     return current().load(source, **options)
 
 
 def loads(data: Any, /, **options: Any) -> Any:
+    """Load from bytes; see :meth:`safeload.Loader.loads`."""
     return current().loads(data, **options)
 
 
-def dump(obj: Any, target: Any, protocol: int | None = None, **options: Any) -> None:
+def dump(obj: Any, target: Any = _NOT_GIVEN, protocol: int | None = None, **options: Any) -> None:
+    """Write to a path or file; see :meth:`safeload.Loader.dump`."""
+    if target is _NOT_GIVEN:
+        target = _file(options)
     current().dump(obj, target, protocol, **options)
 
 
 def dumps(obj: Any, protocol: int | None = None, **options: Any) -> bytes:
+    """Write to bytes; see :meth:`safeload.Loader.dumps`."""
     return current().dumps(obj, protocol, **options)
 
 
 def scan(source: Any, *, policy: Any = None, keys: Any = None, limits: Limits | None = None) -> Report:
+    """Report on an artifact without loading it; see :meth:`safeload.Loader.scan`."""
     return current().scan(source, policy=policy, keys=keys, limits=limits)
 
 
@@ -103,5 +145,11 @@ def _document(function: Callable[..., Any], method: Callable[..., Any]) -> None:
     function.__doc__ = method.__doc__
 
 
-for _function, _method in ((load, Loader.load), (loads, Loader.loads), (dump, Loader.dump), (dumps, Loader.dumps), (scan, Loader.scan)):
+for _function, _method in (
+    (load, Loader.load),
+    (loads, Loader.loads),
+    (dump, Loader.dump),
+    (dumps, Loader.dumps),
+    (scan, Loader.scan),
+):
     _document(_function, _method)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import pickle
-from typing import TYPE_CHECKING, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +26,7 @@ __all__ = [
     "LimitExceededError",
     "LoadError",
     "MissingKeyError",
+    "NumberError",
     "PolicyError",
     "ProtocolError",
     "SafeloadError",
@@ -51,6 +52,8 @@ class SafeloadError(Exception):
     default_stage: ClassVar[str] = ""
     # Set by the census: gives the well-formed part of a broken stream (canonical) and its protocol.
     broken_stream: tuple[Callable[[], bytes], int] | None = None
+    # Set by the census: how many bytes of the broken stream made sense.
+    stopped_at: int | None = None
 
     def __init__(
         self,
@@ -88,6 +91,10 @@ class TruncatedError(FormatError, EOFError):
     """The artifact ends before it is complete (also an ``EOFError``, as with ``pickle.load``)."""
 
     default_code = "format.truncated"
+
+
+class NumberError(FormatError, ValueError):
+    """A number is not written in the way of pickle (also a ``ValueError``, as with ``pickle.load``)."""
 
 
 class ProtocolError(FormatError, ValueError):
@@ -161,11 +168,15 @@ _PICKLE_RAISES = (
 def _mixed(cls: type[_Error], error: Exception) -> type[_Error]:
     """``cls``, made an instance of the builtin class of ``error`` as well."""
     base = next((base for base in _PICKLE_RAISES if isinstance(error, base)), None)
-    return cls if base is None or issubclass(cls, base) else _mixed_class(cls, base)
+    if base is None or issubclass(cls, base):
+        return cls
+    found: Any = cls
+    mixed: type[_Error] = _mixed_class(found, base)
+    return mixed
 
 
 @functools.cache
-def _mixed_class(cls: type[_Error], base: type[Exception]) -> type[_Error]:
+def _mixed_class(cls: Any, base: type[Exception]) -> Any:
     return type(cls.__name__, (cls, base), {"__module__": __name__, "__doc__": cls.__doc__})
 
 

@@ -17,7 +17,7 @@ from safeload.pipeline import Options
 from safeload.policy import resolve_policy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from datetime import timedelta
 
     from safeload.audit import Auditor
@@ -40,23 +40,35 @@ class Loader:
         keys: a :class:`~safeload.KeyRing`, a key or several: then every artifact must be an envelope of one of them.
         audit: a sink, a trail's path, a logger, a callable, a list of those, or an :class:`~safeload.audit.Auditor`.
         limits: :class:`~safeload.Limits`.
+        signers: by key id in hex, the policy and grants of a signer whose key ring entry has none
+            (:func:`~safeload.configure_from_file` takes them from the file).
     """
 
-    __slots__ = ("_defaults", "audit", "keys", "limits", "policy")
+    __slots__ = ("_defaults", "audit", "keys", "limits", "policy", "signers")
 
     policy: Policy
     keys: KeyRing | None
     audit: Auditor
     limits: Limits
+    signers: Mapping[str, Any] | None
     _defaults: tuple[Demands, Options, Auditor]
 
-    def __init__(self, *, policy: Any = None, keys: Any = None, audit: Any = None, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        policy: Any = None,
+        keys: Any = None,
+        audit: Any = None,
+        limits: Limits | None = None,
+        signers: Mapping[str, Any] | None = None,
+    ) -> None:
         assign = object.__setattr__
         assign(self, "policy", resolve_policy(policy))
         assign(self, "keys", _ring(keys))
         assign(self, "audit", _auditor(audit))
         assign(self, "limits", _limits(limits))
-        assign(self, "_defaults", (Demands(self.keys), Options(self.policy, self.limits), self.audit))
+        assign(self, "signers", signers)
+        assign(self, "_defaults", (Demands(self.keys, signers=signers), Options(self.policy, self.limits), self.audit))
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise AttributeError(f"a Loader is frozen; make another one with {name}=...")
@@ -278,7 +290,7 @@ class Loader:
         if (policy, keys, audit, limits, context, schema, buffers, encoding) == _NOTHING_GIVEN and fix_imports:
             return self._defaults
         return (
-            Demands(self.keys if keys is None else _ring(keys), context, schema, buffers),
+            Demands(self.keys if keys is None else _ring(keys), context, schema, buffers, self.signers),
             Options(
                 self.policy if policy is None else resolve_policy(policy),
                 self.limits if limits is None else _limits(limits),

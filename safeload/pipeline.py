@@ -14,34 +14,60 @@ Rules, each enforced here:
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol
 
-from safeload.analysis.census import Census, take_census
+from safeload.analysis.census import Census, StreamSource, take_census
 from safeload.analysis.shapes import is_harmless, is_plain
+from safeload.analysis.sharing import is_unshared
 from safeload.errors import FormatError, LoadError, PolicyError, SafeloadError
-from safeload.loading.collector import CollectorPause
 from safeload.feed import CodeFeed
 from safeload.formats.sources import BytesSource
+from safeload.judgements import MAX_BYTES, Judgements
+from safeload.loading.collector import CollectorPause
 from safeload.loading.unpickler import DataUnpickler, RestrictedUnpickler
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from safeload.analysis.census import StreamSource
     from safeload.analysis.hashing import KeyWalk
     from safeload.analysis.trace import Tracer
     from safeload.audit import Operation
     from safeload.findings import Finding, Report
     from safeload.limits import Limits
     from safeload.policy import Policy
-    from safeload.program import Program
+    from safeload.program import Program, Use
 
-__all__ = ["Judgement", "MemoTracer", "Options", "judge", "judge_broken", "rebuild", "rebuild_bytes", "report_of", "run", "users"]
+__all__ = [
+    "Judgement",
+    "MemoTracer",
+    "Options",
+    "judge",
+    "judge_broken",
+    "rebuild",
+    "rebuild_bytes",
+    "report_of",
+    "run",
+    "users",
+]
 
 _pause = CollectorPause()
+judgements = Judgements()
 # Streams that an unpickler has loaded are kept up to this size, to judge them again for another one's memo.
 _HISTORY_BYTES = 1 << 22
+
+
+class Source(StreamSource, Protocol):
+    """Bytes that are read, and left behind."""
+
+    def finish(self, size: int) -> None:
+        """Leave what the bytes come from right behind the first ``size`` bytes."""
+        ...
+
+    def abandon(self, at: int | None) -> None:
+        """Leave it where a broken stream stopped making sense, or at the end (``None``)."""
+        ...
 
 
 class Options(NamedTuple):
@@ -62,14 +88,14 @@ class Judgement(NamedTuple):
 
     census: Census
     program: Program | None = None
-    spellings: dict[tuple[str, str], str] | None = None
+    spellings: Mapping[tuple[str, str], str] | None = None
     findings: tuple[Finding, ...] = ()
     notes: tuple[Finding, ...] = ()
     source_code: str = ""
 
 
 def rebuild(
-    source: StreamSource,
+    source: Source,
     options: Options,
     operation: Operation,
     *,
@@ -91,31 +117,53 @@ def rebuild(
     Raises:
         SafeloadError: whatever refused; see :mod:`safeload.errors`.
     """
-    with operation.child("analyse"):
-        census = take_census(source, options.limits, buffers)
-        if whole and source.more_than(census.size):
-            _trailing(census.size)
-        data_only = not census.has_code and is_harmless(census.code, census.protocol)
-        tracer = None if data_only else _trace(census, options)
-    if tracer is None or not census.has_code:
-        with operation.child("load"):
-            return _load_data(census, options), census.size
-    judgement = _decided(census, tracer, options, operation)
+    judgement = _judged(source, options, operation, buffers, whole=whole)
     with operation.child("load"):
-        return _load_code(judgement, options), census.size
+        return _load(judgement, options), judgement.census.size
 
 
-def rebuild_bytes(
-    data: bytes, options: Options, operation: Operation, *, buffers: Iterable[Any] | None = None
-) -> Any:
-    """:func:`rebuild` for an artifact that is one stream in memory; small plain data takes a shorter way through the same stages."""
-    if buffers is None:
-        with operation.child("analyse"):
-            plain = is_plain(data)
-        if plain:
-            with operation.child("load"):
-                return _load_plain(data, options)
-    return rebuild(BytesSource(data), options, operation, buffers=buffers)[0]
+def rebuild_bytes(data: bytes, options: Options, operation: Operation, *, buffers: Iterable[Any] | None = None) -> Any:
+    """:func:`rebuild` for an artifact that is one stream in memory.
+
+    Small plain data takes a shorter way through the same stages, and bytes that this process has judged clean before
+    under the same policy, limits and options are not judged again.
+    """
+    if buffers is not None or len(data) > MAX_BYTES:
+        return rebuild(BytesSource(data), options, operation, buffers=buffers)[0]
+    with operation.child("analyse"):
+        plain = is_plain(data)
+    if plain:
+        with operation.child("load"):
+            return _load_plain(data, options)
+    key = (hashlib.sha256(data).digest(), options.policy.digest, *options[1:6])
+    spellings = judgements.get(key)
+    if spellings is None:
+        judgement = _judged(BytesSource(data), options, operation, None, whole=True)
+        judgements.add(key, judgement.spellings or {})
+    else:
+        judgement = Judgement(Census(data, [], len(data), 0, bool(spellings), mutable=False), spellings=spellings)
+        with operation.child("decide", action="cached", verdict="clean", policy_digest=options.policy.digest):
+            pass
+    with operation.child("load"):
+        return _load(judgement, options)
+
+
+def _judged(
+    source: Source, options: Options, operation: Operation, buffers: Iterable[Any] | None, *, whole: bool
+) -> Judgement:
+    """The stages before the load; raises unless the verdict is clean."""
+    with operation.child("analyse"):
+        census = _census(source, options, buffers, whole=whole)
+        if not census.has_code and is_harmless(census.code, census.protocol):
+            return Judgement(census)
+        tracer = _trace(census, options)
+        if not census.has_code:
+            return Judgement(census)
+    return _decided(census, tracer, options, operation)
+
+
+def _load(judgement: Judgement, options: Options) -> Any:
+    return _load_code(judgement, options) if judgement.census.has_code else _load_data(judgement.census, options)
 
 
 def judge(
@@ -152,6 +200,22 @@ def judge_broken(code: bytes, protocol: int, options: Options) -> Judgement | No
     return _decide(census, tracer, options) if tracer.uses else None
 
 
+def _census(source: Source, options: Options, buffers: Iterable[Any] | None, *, whole: bool) -> Census:
+    """The census of a stream, which ``source`` leaves behind: whatever follows is read by whoever asks for it next.
+
+    That holds for refused streams too, so a program may go on with the next one.
+    """
+    try:
+        census = take_census(source, options.limits, buffers)
+    except SafeloadError as error:
+        source.abandon(None if isinstance(error, EOFError) else error.stopped_at)
+        raise
+    if whole and source.more_than(census.size):
+        _trailing(census.size)
+    source.finish(census.size)
+    return census
+
+
 def _trailing(size: int) -> NoReturn:
     raise FormatError(
         f"the pickle ends at byte {size}, but more follows; nothing was loaded. For a file of several pickles open it and call "
@@ -162,10 +226,12 @@ def _trailing(size: int) -> NoReturn:
 
 def _trace(census: Census, options: Options) -> Tracer:
     """The exact way: bound what hashing costs, then ask the unpickler what the stream would do."""
-    from safeload.analysis.hashing import KeyWalk
     from safeload.analysis.trace import Tracer
 
-    KeyWalk(options.limits).walk(census.code)
+    if not is_unshared(census.code, census.protocol, census.long, options.limits):
+        from safeload.analysis.hashing import KeyWalk
+
+        KeyWalk(options.limits).walk(census.code)
     tracer = Tracer(options.limits, fix_imports=options.fix_imports, encoding=options.encoding, errors=options.errors)
     if census.has_code:
         with _pause:
@@ -302,12 +368,43 @@ def _load_code(judgement: Judgement, options: Options) -> Any:
         resolve_all(judgement),
         find_class=options.find_class,
         persistent_load=options.persistent_load,
-        buffers=census.buffers or None,
+        buffers=settled(judgement),
         encoding=options.encoding,
         errors=options.errors,
     )
     with _pause:
         return run(unpickler)
+
+
+# Calls that make an array of the buffer they are given first.
+_ARRAY_MAKERS = frozenset({"numpy._core.numeric._frombuffer", "numpy.core.numeric._frombuffer"})
+
+
+def settled(judgement: Judgement) -> list[Any] | None:
+    """The buffers of a stream, with every BYTEARRAY8 that does not become an array as a real bytearray.
+
+    Writable array bytes are read into memory of their own (``FileSource.take_mutable``), because a bytearray would be
+    written twice. The array does not show; anything else would.
+    """
+    buffers = judgement.census.buffers
+    if not judgement.census.mutable or judgement.program is None:
+        return buffers or None
+    arrays = {
+        id(use.args[0].obj)
+        for use in judgement.program.uses
+        if use.name in _ARRAY_MAKERS and use.args and type(use.args[0]) is memoryview
+    }
+    return [
+        bytearray(buffer)
+        if type(buffer) is memoryview and _is_private(buffer) and id(buffer.obj) not in arrays
+        else buffer
+        for buffer in buffers
+    ]
+
+
+def _is_private(buffer: memoryview) -> bool:
+    """Whether this process made the memory for a literal of the stream (the caller's own buffers stay as they are)."""
+    return type(buffer.obj).__module__ in ("mmap", "builtins") and not buffer.readonly
 
 
 def resolve_all(judgement: Judgement) -> dict[tuple[str, str], Any]:
@@ -321,7 +418,8 @@ class MemoTracer:
     """Judges streams that share a memo, one after the other.
 
     The first stream is traced only if it has to be; when a second one comes, the first is caught up on, because the second
-    may use what the first one memoized.
+    may use what the first one memoized. Rule: the traced memo holds what the unpickler's memo holds. A stream that was
+    refused is taken out of it again (:meth:`rewind`), because the unpickler never sees that stream.
     """
 
     def __init__(self, options: Options) -> None:
@@ -329,27 +427,46 @@ class MemoTracer:
         self._history: list[Census] | None = []  # judged streams; None once they are too large to keep
         self._tracer: Tracer | None = None
         self._walk: KeyWalk | None = None
+        self._renamed: dict[str, set[str]] = {}  # what the application's find_class found under another name
+        self._tracing = False  # the tracer is ahead of the unpickler, or was left in the middle of a stream
 
     def judge(
-        self, source: StreamSource, operation: Operation, buffers: Iterable[Any] | None
+        self,
+        source: Source,
+        operation: Operation,
+        buffers: Iterable[Any] | None,
+        *,
+        persistent_load: Callable[[Any], Any] | None = None,
+        whole: bool = False,
     ) -> Judgement:
         """Judge the next stream of ``source``; raises unless the verdict is clean."""
-        options = self._options
+        options = self._options._replace(persistent_load=persistent_load)
         with operation.child("analyse"):
-            census = take_census(source, options.limits, buffers)
-            if not self._history and self._tracer is None and not census.has_code:
-                if is_harmless(census.code, census.protocol):
-                    self._history = [census]
-                    return Judgement(census)
+            census = _census(source, options, buffers, whole=whole)
+            untouched = not self._history and self._tracer is None
+            if untouched and not census.has_code and is_harmless(census.code, census.protocol):
+                self._history = [census]
+                return Judgement(census)
             tracer, walk = self._state()
+            self._tracing = True
             walk.walk(census.code)
             tracer.uses.clear()
             with _pause:
                 tracer.trace(census.code, census.protocol, census.buffers)
-            self._remember(census)
-        if not tracer.uses:
-            return Judgement(census)
-        return _decided(census, tracer, options, operation)
+        judgement = _decided(census, tracer, options, operation) if tracer.uses else Judgement(census)
+        for asked, found in self._renamed.items():
+            self._decide_renamed(asked, found)
+        self._remember(census)
+        self._tracing = False
+        return judgement
+
+    def rewind(self) -> bool:
+        """Undo what a refused stream did to the traced memo; ``False`` if that is not known any more."""
+        if self._tracing:
+            self._tracing = False
+            self._tracer = self._walk = None
+            return self._history is not None
+        return True
 
     def _remember(self, census: Census) -> None:
         history = self._history
@@ -367,23 +484,41 @@ class MemoTracer:
                 resolved[spelling] = resolve(name)
 
     def find(self, module: str, name: str, original: tuple[str, str] | None) -> Any:
-        """Resolve a name that the application asks for while the stream's ``original`` name is looked up."""
+        """Resolve a name that the application asks for while the stream's ``original`` name is looked up.
+
+        What the stream does with the original name it then does with this one, so that is what is judged.
+        """
         from safeload.analysis.trace import legacy_name, policy_name
         from safeload.loading.resolve import resolve
-        from safeload.program import Kind, Program, Use
+        from safeload.program import Kind, Use
 
         tracer, _ = self._state()
         known = tracer.spellings.get((module, name))
-        if known is None:
-            if tracer.maps_names:
-                module, name = legacy_name(module, name)
-            known = policy_name(module, name)
+        if known is None or original != (module, name):
+            if known is None:
+                if tracer.maps_names:
+                    module, name = legacy_name(module, name)
+                known = policy_name(module, name)
             asked = tracer.spellings.get(original) if original else None
-            uses = [use._replace(name=known) for use in tracer.uses if use.name == asked] or [Use(Kind.REFERENCE, known)]
-            refused = self._options.policy.decide(Program.of(uses))
-            if refused:
-                raise PolicyError(f"refused: {refused[0].message}", code=refused[0].rule_id)
+            if asked is None:
+                self._decide_uses([Use(Kind.REFERENCE, known)])
+            else:
+                self._decide_renamed(asked, {known})
+                self._renamed.setdefault(asked, set()).add(known)
         return resolve(known)
+
+    def _decide_renamed(self, asked: str, found: Iterable[str]) -> None:
+        """What the latest stream does with ``asked``, it does with what was found instead, in that stream or before."""
+        uses = self._tracer.uses if self._tracer else ()
+        for name in found:
+            self._decide_uses([use._replace(name=name) for use in uses if use.name == asked])
+
+    def _decide_uses(self, uses: list[Use]) -> None:
+        from safeload.program import Program
+
+        refused = self._options.policy.decide(Program.of(uses))
+        if refused:
+            raise PolicyError(f"refused: {refused[0].message}", code=refused[0].rule_id)
 
     def share_memo(self, other: MemoTracer) -> None:
         """Take over the memo of another tracer, by tracing again what it has traced.
@@ -399,6 +534,7 @@ class MemoTracer:
         """Forget what was memoized."""
         self._history = []
         self._tracer = self._walk = None
+        self._tracing = False
 
     def _state(self) -> tuple[Tracer, KeyWalk]:
         from safeload.analysis.hashing import KeyWalk
@@ -406,13 +542,14 @@ class MemoTracer:
 
         options = self._options
         if self._tracer is None or self._walk is None:
-            self._tracer = Tracer(
+            tracer = Tracer(
                 options.limits, fix_imports=options.fix_imports, encoding=options.encoding, errors=options.errors
             )
-            self._walk = KeyWalk(options.limits)
+            walk = KeyWalk(options.limits)
             for census in self._history or ():
-                self._walk.walk(census.code)
-                self._tracer.trace(census.code, census.protocol, census.buffers)
+                walk.walk(census.code)
+                tracer.trace(census.code, census.protocol, census.buffers)
+            self._tracer, self._walk = tracer, walk
         return self._tracer, self._walk
 
 
@@ -442,7 +579,7 @@ def run(unpickler: Any) -> Any:
         raise
     except UserError as error:
         cause = error.__cause__
-        assert cause is not None  # noqa: S101 - set by users()
-        raise cause  # noqa: B904 - the application's exception as it was
     except Exception as error:
         raise LoadError.wrap(error) from error
+    assert cause is not None  # noqa: S101 - set by users()
+    raise cause  # not inside the handler, which would make UserError part of the application's exception

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import enum
 import hashlib
+import operator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -38,6 +39,8 @@ class Kind(enum.StrEnum):
     CLASS_STATE = "class-state"  # BUILD or items on the global itself: patches it for the whole process
     COMPUTED = "computed"  # a call of something that a call returned
     PERSISTENT = "persistent"  # a persistent id; the name is empty
+
+    __hash__ = str.__hash__  # an enum's own is Python code; a program hashes its operations thousands of times
 
 
 class Use(NamedTuple):
@@ -111,6 +114,9 @@ def _copied(item: Any) -> Any:
     return item
 
 
+_OPERATION = operator.itemgetter(0, 1)
+
+
 @dataclass(frozen=True, slots=True)
 class Program:
     """A trace reduced to what matters for a decision.
@@ -127,7 +133,7 @@ class Program:
     def of(cls, uses: Iterable[Use]) -> Program:
         """The program of a trace."""
         kept = tuple(uses)
-        return cls(kept, tuple(dict.fromkeys((use[0], use[1]) for use in kept)))
+        return cls(kept, tuple(dict.fromkeys(map(_OPERATION, kept))))
 
     @property
     def globals(self) -> tuple[str, ...]:

@@ -41,18 +41,16 @@ def scan(source: Any, demands: Demands, options: Options, operation: Operation) 
             data = bytes(memoryview(source))
     except SafeloadError as error:
         return Report(*_of_error(error), path=path)
-    facts = {"path": path, "sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
+    facts: dict[str, Any] = {"path": path, "sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
     if operation.recording:
-        operation.set(sha256=facts["sha256"], size=len(data))  # type: ignore[typeddict-item]
+        operation.set(sha256=facts["sha256"], size=len(data))
     report = _scan_bytes(data, demands, options, operation, facts)
     if operation.recording:
         operation.set(verdict=report.verdict, findings=report.findings, container=report.container)
     return report
 
 
-def _scan_bytes(
-    data: bytes, demands: Demands, options: Options, operation: Operation, facts: dict[str, Any]
-) -> Report:
+def _scan_bytes(data: bytes, demands: Demands, options: Options, operation: Operation, facts: dict[str, Any]) -> Report:
     if data[:1] and data[0] == ENVELOPE_BYTE:
         return _scan_envelope(data, demands, options, operation, facts)
     if not data:
@@ -128,7 +126,7 @@ def _scan_envelope(
         return Report(Verdict.SKIPPED, (finding,), **facts)
     try:
         opened = open_envelope(data, demands, operation)
-        signed = signer_options(opened, options)
+        signed = signer_options(opened, demands, options)
         payload, buffers = _payload(opened)
     except SafeloadError as error:
         return Report(*_of_error(error), **facts)
@@ -150,7 +148,9 @@ def _payload(opened: Opened) -> tuple[bytes, list[Any] | None]:
         from safeload.formats.oob import split_buffers
 
         return split_buffers(opened.payload)
-    raise FormatError(f"codec {opened.codec_name!r} of the payload is not judged by this version", code="envelope.codec")
+    raise FormatError(
+        f"codec {opened.codec_name!r} of the payload is not judged by this version", code="envelope.codec"
+    )
 
 
 def _envelope_facts(opened: Opened) -> dict[str, Any]:
@@ -170,9 +170,7 @@ def _envelope_facts(opened: Opened) -> dict[str, Any]:
 
 
 def _finding_of(error: SafeloadError, location: str = "") -> Finding:
-    if isinstance(error, LimitExceededError):
-        severity, verdict = Severity.HIGH, Verdict.UNKNOWN
-    elif error.code == "format.extension":
+    if isinstance(error, LimitExceededError) or error.code == "format.extension":
         severity, verdict = Severity.HIGH, Verdict.UNKNOWN
     elif error.code == "format.buffers":
         severity, verdict = Severity.LOW, Verdict.UNKNOWN

@@ -63,7 +63,9 @@ def pickled_parts(
     return _PICKLE_WITH_BUFFERS, join_buffers(stream, views), stream, views
 
 
-def manifest_claims(stream: bytes, limits: Limits, buffers: Iterable[Any] = (), *, fix_imports: bool = True) -> dict[str, Any]:
+def manifest_claims(
+    stream: bytes, limits: Limits, buffers: Iterable[Any] = (), *, fix_imports: bool = True
+) -> dict[str, Any]:
     """The claims that the writer of a pickle stream makes: its operations, and the versions of the libraries it names.
 
     Empty for pure data. Nothing of the stream is loaded.
@@ -143,8 +145,6 @@ def _prepared(
     fix_imports: bool,
     buffer_callback: Callable[[Any], Any] | None,
 ) -> tuple[int, list[Any], dict[str, Any] | None]:
-    codec, parts, stream, views = pickled_parts(
-        obj, protocol, fix_imports=fix_imports, buffer_callback=buffer_callback
-    )
+    codec, parts, stream, views = pickled_parts(obj, protocol, fix_imports=fix_imports, buffer_callback=buffer_callback)
     buffers = views or ([b""] * stream.count(b"\x97") if buffer_callback is not None else ())
     return codec, parts, manifest_claims(stream, limits, buffers, fix_imports=fix_imports) or None

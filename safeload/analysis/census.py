@@ -14,7 +14,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol
 
 from safeload.analysis import opcodes
-from safeload.errors import FormatError, LimitExceededError, ProtocolError, SafeloadError, TruncatedError
+from safeload.errors import (
+    FormatError,
+    LimitExceededError,
+    NumberError,
+    ProtocolError,
+    SafeloadError,
+    TruncatedError,
+)
 
 if TYPE_CHECKING:
     import re
@@ -40,7 +47,10 @@ _SIGNED = (0x54, 0x8B)
 class StreamSource(Protocol):
     """Where a stream's bytes come from: ``data`` grows from the stream's first byte on."""
 
-    data: bytes | bytearray
+    @property
+    def data(self) -> bytes | bytearray:
+        """The bytes that are known."""
+        ...
 
     def more(self, size: int) -> bool:
         """Try to make ``data`` at least ``size`` bytes long; ``False`` if the source ends before."""
@@ -68,6 +78,7 @@ class Census(NamedTuple):
         protocol: the declared protocol, 0 without PROTO.
         has_code: whether an opcode imports, calls, sets state or asks for a persistent id.
         mutable: whether ``buffers`` holds anything that the stream could change in place.
+        long: where in ``code`` the opcodes with long literals are, as (start, end).
     """
 
     code: bytes
@@ -76,6 +87,7 @@ class Census(NamedTuple):
     protocol: int
     has_code: bool
     mutable: bool
+    long: tuple[tuple[int, int], ...] = ()
 
 
 def take_census(source: StreamSource, limits: Limits, buffers: Iterable[Any] | None = None) -> Census:
@@ -96,14 +108,15 @@ def take_census(source: StreamSource, limits: Limits, buffers: Iterable[Any] | N
         return walk.run()
     except SafeloadError as error:
         error.broken_stream = walk.code_so_far, walk.protocol
+        error.stopped_at = walk.where()
         raise
 
 
 class _Walk:
     """State of one census. ``pos`` indexes ``source.data``; ``base + pos`` is the place in the artifact."""
 
-    __slots__ = ("base", "buffers", "frame_end", "given", "has_code", "limits", "mutable", "parts", "pattern", "pos",
-                 "protocol", "source", "start")  # fmt: skip
+    __slots__ = ("base", "buffers", "emitted", "frame_end", "given", "has_code", "limits", "long", "mutable", "parts", "pattern",
+                 "pos", "protocol", "size", "source", "start")  # fmt: skip
 
     def __init__(self, source: StreamSource, limits: Limits, given: Iterable[Any] | None) -> None:
         self.source = source
@@ -111,6 +124,9 @@ class _Walk:
         self.given: Iterator[Any] | None = None if given is None else iter(given)
         self.base = self.pos = self.start = 0
         self.frame_end = -1  # index into data, -1 outside frames
+        self.emitted = 0  # length of parts: where ``start`` is in the canonical stream
+        self.long: list[tuple[int, int]] = []
+        self.size = len(source.data)  # what the pattern was chosen for
         self.parts: list[bytes | bytearray] = []
         self.buffers: list[Any] = []
         self.protocol = 0
@@ -148,7 +164,9 @@ class _Walk:
             code = b"".join(self.parts)
         else:
             code = bytes(data) if self.pos == len(data) else bytes(data[: self.pos])
-        return Census(code, self.buffers, self.base + self.pos, self.protocol, self.has_code, self.mutable)
+        return Census(
+            code, self.buffers, self.base + self.pos, self.protocol, self.has_code, self.mutable, tuple(self.long)
+        )
 
     def code_so_far(self) -> bytes:
         """The canonical stream up to the place where the walk is."""
@@ -204,7 +222,7 @@ class _Walk:
         data = self.source.data
         length = int.from_bytes(data[pos + 1 : pos + _FRAME_HEADER], "little")
         self.check_size(length)
-        self.parts.append(data[self.start : pos])
+        self.emit(data[self.start : pos])
         self.pos = self.start = pos + _FRAME_HEADER
         if not self.source.more(self.pos + length):
             self.truncated()
@@ -224,23 +242,30 @@ class _Walk:
         if length >= CUT and (opcode in _CUT_AS_BYTES or opcode == _BYTEARRAY8):
             self.cut(header, length, mutable=opcode == _BYTEARRAY8)
             return
-        self.check_size(length)
-        if not self.source.more(header + length):
-            self.truncated()
-        self.grown()
-        self.pos = header + length
+        end = header + length
+        if end > len(self.source.data):
+            self.check_size(length)
+            if not self.source.more(end):
+                self.truncated()
+            self.grown()
+        shift = self.emitted - self.start
+        self.long.append((self.pos + shift, end + shift))
+        self.pos = end
 
     def cut(self, header: int, length: int, *, mutable: bool) -> None:
         """Move the literal at ``header`` into ``buffers``."""
         if length > self.limits.max_artifact_bytes:
             self.too_large("max_artifact_bytes", self.limits.max_artifact_bytes, length)
-        self.parts.append(self.source.data[self.start : self.pos])
-        self.parts.append(_NEXT_BUFFER)
-        taken = self.source.take(header, length)
+        self.emit(self.source.data[self.start : self.pos])
+        self.emit(_NEXT_BUFFER)
+        taken: tuple[Any, int] | None
+        # A writable array's bytes: read where they can stay. See pipeline.settled for what is no array.
+        into = getattr(self.source, "take_mutable", None) if mutable and self.has_code else None
+        taken = self.source.take(header, length) if into is None else into(header, length)
         if taken is None:
             self.truncated()
         literal, self.pos = taken
-        self.buffers.append(bytearray(literal) if mutable else literal)
+        self.buffers.append(bytearray(literal) if mutable and type(literal) is bytes else literal)
         self.mutable = self.mutable or mutable
         self.start = self.pos
         moved = header + length - self.pos
@@ -280,7 +305,10 @@ class _Walk:
         data = self.source.data
         if self.frame_end >= 0 and end > self.frame_end:
             self.malformed("an opcode reaches beyond its frame")
-        argument = data[self.pos + 1 : end - 1]
+        if self.pattern.match(data, self.pos, end).end() == end:  # type: ignore[union-attr]
+            self.grown()  # only what was at hand before had cut it short
+            return
+        argument = bytes(data[self.pos + 1 : end - 1])
         if opcode == 0x70 and argument.isdigit() and argument.isascii():
             self.memo_index(int(argument[-20:]) if argument[:-20].strip(b"0") == b"" else 1 << 64)
         elif opcode in b"IL" and argument.removesuffix(b"L").removeprefix(b"-").isdigit():
@@ -288,7 +316,10 @@ class _Walk:
         elif self.pattern.match(data, self.pos, end).end() == self.pos:  # type: ignore[union-attr]
             if opcode in b"ci" and len(argument) > self.limits.max_global_name:
                 self.too_large("max_global_name", self.limits.max_global_name, len(argument))
-            self.malformed(f"the argument of text opcode {chr(opcode)!r} is not what pickle writes")
+            raise NumberError(
+                f"not a well-formed pickle: the argument of text opcode {chr(opcode)!r} is not what pickle writes "
+                f"(byte {self.where()})"
+            )
         else:
             self.grown()
             return
@@ -323,6 +354,11 @@ class _Walk:
                 code="limit.memo-index",
             )
 
+    def emit(self, part: bytes | bytearray) -> None:
+        """Add to the canonical stream."""
+        self.parts.append(part)
+        self.emitted += len(part)
+
     # Bounds and failures.
 
     def where(self) -> int:
@@ -334,6 +370,8 @@ class _Walk:
 
     def need(self, size: int) -> None:
         """Make the opcode at ``pos``, ``size`` bytes with its argument, available as a whole."""
+        if self.pos + size <= (len(self.source.data) if self.frame_end < 0 else self.frame_end):
+            return
         if self.frame_end >= 0 and self.pos + size > self.frame_end:
             self.malformed("an opcode reaches beyond its frame")
         if not self.source.more(self.pos + size):
@@ -342,6 +380,9 @@ class _Walk:
     def grown(self) -> None:
         """Choose the pattern for the size that is known now."""
         size = self.known_size()
+        if size == self.size:
+            return
+        self.size = size
         self.check_size(size - self.base)
         if self.has_code:
             self.pattern = opcodes.any_run(size, self.limits.max_global_name)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections import OrderedDict
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from safeload.findings import Finding, Severity, Verdict
 from safeload.program import Kind
@@ -149,7 +149,7 @@ def _ask_fickling(encoded: bytes) -> GateResult:
 
 
 @functools.cache
-def _fickling() -> tuple[object, object]:
+def _fickling() -> tuple[Any, Any]:
     import fickling.analysis
     import fickling.fickle
 

@@ -15,9 +15,9 @@ _MODULES = frozenset(
     """
     _aix_support _interpreters _osx_support _posixsubprocess _pyrepl _testcapi _xxsubinterpreters antigravity aiohttp
      bdb cProfile cgi code codeop commands compileall distutils doctest ensurepip
-    fileinput ftplib http httplib idlelib imaplib imp importlib lib2to3 mailcap marshal 
+    fileinput ftplib http httplib idlelib imaplib imp importlib lib2to3 mailcap marshal
      nntplib nt ntpath os os.path pdb pip pipes pkgutil poplib popen2 posix posixpath profile pty py_compile pydoc
-    requests rlcompleter runpy setuptools shutil signal smtplib socket socketserver  
+    requests rlcompleter runpy setuptools shutil signal smtplib socket socketserver
     subprocess sys sysconfig tarfile telnetlib test timeit tracemalloc turtledemo urllib urllib2
     urllib3 venv webbrowser winreg wsgiref xmlrpc zipapp zipfile zipimport
     asyncio ctypes _ctypes trace numpy.f2py numpy.testing numpy.distutils torch.utils.bottleneck torch.utils.collect_env torch._dynamo torch._inductor torch.hub
@@ -27,13 +27,13 @@ _MODULES = frozenset(
 
 _NAMES = frozenset(
     """
-    builtins.eval builtins.exec builtins.execfile builtins.compile builtins.open builtins.__import__ 
+    builtins.eval builtins.exec builtins.execfile builtins.compile builtins.open builtins.__import__
     builtins.setattr builtins.delattr builtins.globals builtins.locals builtins.input builtins.breakpoint
      builtins.exit builtins.quit builtins.apply builtins.reduce builtins.file
-    builtins.help builtins.__build_class__  
-      operator.methodcaller operator.call  
-    _operator.methodcaller _operator.call functools.reduce _functools.reduce 
-        
+    builtins.help builtins.__build_class__
+      operator.methodcaller operator.call
+    _operator.methodcaller _operator.call functools.reduce _functools.reduce
+
     io.open io.open_code io.FileIO _io.open _io.open_code _io.FileIO codecs.open pathlib.Path.read_text
     uuid._get_command_stdout uuid._popen pickle.loads pickle.load pickle.Unpickler _pickle.loads _pickle.load _pickle.Unpickler dill.loads
     cloudpickle.loads numpy.load pandas.read_pickle torch.load copyreg.add_extension copyreg.__newobj__.__globals__

@@ -34,9 +34,13 @@ class _Composite:
 
     __slots__ = ("depth", "items", "weight")
 
+    weight: int
+    depth: int
+
     def __init__(self, items: list[Any]) -> None:
         self.items = items
-        weight, depth = 1, 0
+        weight: int = 1
+        depth: int = 0
         for item in items:
             if type(item) is _Composite:
                 weight += item.weight
@@ -84,7 +88,8 @@ class KeyWalk:
             self._walk(code)
         except (IndexError, KeyError, ValueError, AttributeError, TypeError) as error:
             raise FormatError(
-                "not a well-formed pickle: its stack or memo is used in a way that no pickler writes", code="format.stack"
+                "not a well-formed pickle: its stack or memo is used in a way that no pickler writes",
+                code="format.stack",
             ) from error
         for keyed in self.large.values():
             self._collisions(keyed.keys or [])
@@ -147,13 +152,13 @@ class KeyWalk:
             elif opcode == 0x71:  # BINPUT
                 memo[code[pos]] = stack[-1]
                 pos += 1
-            elif opcode == 0x58 or opcode in (0x42, 0x54):  # BINUNICODE, BINBYTES, BINSTRING
+            elif opcode in (0x58, 0x42, 0x54):  # BINUNICODE, BINBYTES, BINSTRING
                 end = pos + 4 + int.from_bytes(code[pos : pos + 4], "little")
                 push(code[pos + 4 : end])
                 pos = end
             elif opcode in (0x4E, 0x88, 0x89):  # NONE, NEWTRUE, NEWFALSE
                 push(None)
-            elif opcode == 0x52 or opcode == 0x81:  # REDUCE, NEWOBJ
+            elif opcode in (0x52, 0x81):  # REDUCE, NEWOBJ
                 arguments = stack.pop()
                 stack[-1] = self._made(arguments)
             elif opcode == 0x62:  # BUILD
@@ -288,7 +293,7 @@ class KeyWalk:
                 self._keys(_Keyed(), (item,))
                 self._keys(_Keyed(), item.items)
 
-    def _keys(self, target: Any, keys: Any) -> None:
+    def _keys(self, target: Any, keys: Any) -> None:  # noqa: C901, PLR0912 - one branch per kind of key
         """``keys`` are hashed and put into ``target``."""
         kept: list[Any] | None = None
         for key in keys:

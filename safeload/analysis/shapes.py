@@ -59,9 +59,7 @@ class _Dialect:
     def runs(self) -> tuple[bytes, ...]:
         """Runs of atoms, made into a flat tuple by the opcode behind them if there is one."""
         atom, memo = _any(*self.atoms), self.memo
-        two_or_more = atom + _any(
-            atom + b"++(?:" + _ANY_TUPLE + memo + b")?+", _TUPLE_1_OR_2 + memo, b""
-        )
+        two_or_more = atom + _any(atom + b"++(?:" + _ANY_TUPLE + memo + b")?+", _TUPLE_1_OR_2 + memo, b"")
         return (*self.flat_tuples(), atom + _any(two_or_more, _TUPLE_1 + memo, b""))
 
     def flat_tuples(self) -> tuple[bytes, ...]:
@@ -86,7 +84,9 @@ class _Dialect:
     @functools.cached_property
     def small(self) -> re.Pattern[bytes]:
         """For streams too short to hold many numbers: only tuples and the memo matter."""
-        return re.compile(b"(?s)" + _any(*self.plain[: len(self.get) + 1], *self.runs(), *self.plain[len(self.get) + 1 :]) + b"*+")
+        return re.compile(
+            b"(?s)" + _any(*self.plain[: len(self.get) + 1], *self.runs(), *self.plain[len(self.get) + 1 :]) + b"*+"
+        )
 
     @functools.cached_property
     def large(self) -> re.Pattern[bytes]:

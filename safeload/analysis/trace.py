@@ -16,13 +16,15 @@ from safeload.feed import CodeFeed
 from safeload.program import Keywords, Kind, Standin, StandinType, Use, snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from safeload.limits import Limits
 
 __all__ = ["Tracer", "legacy_name", "policy_name"]
 
-_CONTAINERS = (list, dict, Keywords)
+_CONTAINERS = frozenset({list, dict, Keywords})
+_bare: Any = object.__new__
+_new_use = tuple.__new__  # what Use() does, at a third of the cost
 # A call of one of these makes an instance of the class in its first argument (CPython, Lib/copyreg.py).
 _CONSTRUCTORS = frozenset({"copyreg._reconstructor", "copyreg.__newobj__", "copyreg.__newobj_ex__"})
 
@@ -45,12 +47,15 @@ def legacy_name(module: str, name: str) -> tuple[str, str]:
 class Tracer:
     """Traces streams that share a memo; ``uses`` grows from call to call."""
 
-    def __init__(self, limits: Limits, *, fix_imports: bool = True, encoding: str = "ASCII", errors: str = "strict") -> None:
+    def __init__(
+        self, limits: Limits, *, fix_imports: bool = True, encoding: str = "ASCII", errors: str = "strict"
+    ) -> None:
         self.limits = limits
         self.uses: list[Use] = []
         self.spellings: dict[tuple[str, str], str] = {}
         self._protocol = 0
         self._copied = 0
+        self._most_uses = limits.max_operations
         self._fix_imports = fix_imports
         self._options = {"encoding": encoding, "errors": errors}
         self._feed = CodeFeed()
@@ -90,26 +95,41 @@ class Tracer:
 
     def _record(self, kind: Kind, name: str, args: tuple[Any, ...] = (), target: Any = None) -> None:
         uses = self.uses
-        uses.append(Use(kind, name, self._kept(args) if args else args, target))
-        if len(uses) > self.limits.max_operations:
+        if args:
+            args = self._kept(args)
+        uses.append(_new_use(Use, (kind, name, args, target)))
+        if len(uses) > self._most_uses:
             raise LimitExceededError(
-                f"the pickle uses more than max_operations={self.limits.max_operations:,} imports, calls and state sets",
+                f"the pickle uses more than max_operations={self._most_uses:,} imports, calls and state sets",
                 code="limit.operations",
             )
 
     def _kept(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
         """A snapshot of ``args``; a stream that passes a large list again and again runs into the limit."""
+        for item in args:
+            kind = type(item)
+            if kind in _CONTAINERS:
+                break
+            if kind is tuple:
+                for part in item:
+                    if type(part) in _CONTAINERS:
+                        break
+                else:
+                    continue
+                break
+        else:
+            return args  # nothing in it can change
         kept = snapshot(args)
-        if kept is not args:
-            self._copied += sum(len(item) for item in kept if type(item) in _CONTAINERS)
-            self._copied += sum(
-                len(part) for item in kept if type(item) is tuple for part in item if type(part) in _CONTAINERS
+        for item in kept:
+            if type(item) in _CONTAINERS:
+                self._copied += len(item)
+            elif type(item) is tuple:
+                self._copied += sum([len(part) for part in item if type(part) in _CONTAINERS])
+        if self._copied > self.limits.max_hash_work:
+            raise LimitExceededError(
+                f"the pickle passes lists and dicts of more than max_hash_work={self.limits.max_hash_work:,} items to calls",
+                code="limit.hash-work",
             )
-            if self._copied > self.limits.max_hash_work:
-                raise LimitExceededError(
-                    f"the pickle passes lists and dicts of more than max_hash_work={self.limits.max_hash_work:,} items to calls",
-                    code="limit.hash-work",
-                )
         return kept
 
     def _find(self, module: str, name: str) -> type:
@@ -196,11 +216,11 @@ class _RecordingType(StandinType):
     def __call__(cls, *args: Any) -> Any:
         name = cls.safeload_name
         if name in _CONSTRUCTORS and args and isinstance(args[0], _RecordingType):
-            result = object.__new__(args[0])
+            result = _bare(args[0])
             cls._record(Kind.CALL, name, args, result)
             cls._record(Kind.CONSTRUCT, args[0].safeload_name, args[1:], result)
             return result
-        result = object.__new__(cls)
+        result = _bare(cls)
         cls._record(Kind.CALL, name, args, result)
         return result
 

@@ -63,9 +63,9 @@ def open_detached_path(
     """
     opened, body, descriptor = _prepare(sidecar, path, make_demand(keys, **options))
     try:
-        from safeload.envelope.views import private_memory
+        from safeload.envelope.views import payload_memory
 
-        payload = private_memory(body.size)
+        payload = payload_memory(body.size)
         for number in range(body.count):
             body.read(number, payload[body.extent(number)])
     finally:

@@ -16,7 +16,7 @@ from safeload.envelope.failures import refused
 from safeload.envelope.opened import Opened
 from safeload.envelope.opening import Demand, OpenOptions, make_demand, open_memory
 from safeload.envelope.parallel import Workers
-from safeload.envelope.views import FileView, View, open_descriptor, private_memory, view_of
+from safeload.envelope.views import FileView, View, open_descriptor, payload_memory, view_of
 
 if TYPE_CHECKING:
     from safeload.envelope.keying import Keys
@@ -84,7 +84,7 @@ def _open_view(view: View, demand: Demand, *, exact: bool) -> Opened:
 
 def _fill(prepared: Prepared) -> memoryview:
     body = prepared.body
-    payload = private_memory(body.size)
+    payload = payload_memory(body.size)
 
     def read(number: int) -> None:
         body.read(number, payload[body.extent(number)])

@@ -7,7 +7,7 @@ revoked, when its suite is not the prelude's, or when the reader's configuration
 from __future__ import annotations
 
 import hmac
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from safeload.envelope.failures import exceeded, refused, unverified
 from safeload.envelope.wire import Layout
@@ -62,8 +62,8 @@ class Entry(Protocol):
     """A key with its state in a ring."""
 
     @property
-    def key(self) -> ReadKey:
-        """The key."""
+    def key(self) -> Any:
+        """The key, a :class:`ReadKey`."""
         ...
 
     @property

@@ -23,7 +23,7 @@ from safeload.envelope.opened import Opened, settle
 from safeload.envelope.parallel import Workers
 from safeload.envelope.primitives import NO_BODY, Context, context_digest, index_digest, message
 from safeload.envelope.stream import BodyOpener
-from safeload.envelope.views import private_memory
+from safeload.envelope.views import payload_memory
 from safeload.envelope.wire import HEADER_TAG_SIZE, Layout, Plan, Prelude
 from safeload.limits import DEFAULT_LIMITS, Limits
 from safeload.suites import Suite
@@ -302,7 +302,7 @@ def _open_chunked(view: memoryview, head: Head, demand: Demand) -> Opened:
 
 def _decrypted(prelude: Prelude, body: memoryview, opener: BodyOpener, index: ChunkIndex | None) -> memoryview:
     size = 1 << prelude.chunk_log2
-    payload = private_memory(prelude.payload_size)
+    payload = payload_memory(prelude.payload_size)
     body = body[HEADER_TAG_SIZE:]
     for number in range(wire.chunk_count(prelude.payload_size, prelude.chunk_log2)):
         sealed = body[number * (size + 16) : (number + 1) * (size + 16)]

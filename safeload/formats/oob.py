@@ -27,7 +27,11 @@ _MAX_BUFFERS = 1 << 24
 def join_buffers(stream: bytes, buffers: Sequence[memoryview]) -> list[bytes | memoryview]:
     """The parts of a payload; ``buffers`` are contiguous and of bytes (``PickleBuffer.raw()``)."""
     lengths = [view.nbytes | (_READ_ONLY if view.readonly else 0) for view in buffers]
-    parts: list[bytes | memoryview] = [_HEADER.pack(1, len(buffers), len(stream)), struct.pack(f"<{len(lengths)}Q", *lengths), stream]
+    parts: list[bytes | memoryview] = [
+        _HEADER.pack(1, len(buffers), len(stream)),
+        struct.pack(f"<{len(lengths)}Q", *lengths),
+        stream,
+    ]
     position = _HEADER.size + 8 * len(lengths) + len(stream)
     for view in buffers:
         padding = -position % ALIGNMENT
@@ -67,4 +71,6 @@ def split_buffers(payload: memoryview) -> tuple[bytes, list[Any]]:
 
 
 def _refuse() -> None:
-    raise FormatError("the payload is not a pickle with out-of-band buffers, or it is incomplete", code="format.buffers")
+    raise FormatError(
+        "the payload is not a pickle with out-of-band buffers, or it is incomplete", code="format.buffers"
+    )

@@ -1,0 +1,49 @@
+"""Clean judgements of this process, by the digest of what was judged.
+
+A service loads the same model again and again. Judging is a function of the bytes, the policy, the limits and the
+options, so bytes with the same SHA-256 under the same of those need not be judged twice. Rule: only clean verdicts are
+kept, and what is kept is the list of names that may be resolved, never an object.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["MAX_BYTES", "Judgements"]
+
+# Larger artifacts are mostly array bytes, which cost more to hash than to judge.
+MAX_BYTES = 1 << 25
+_ENTRIES = 256
+
+
+class Judgements:
+    """A bounded map from a key (digest and everything that the judgement depends on) to the globals of a clean stream."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._known: OrderedDict[Any, Mapping[tuple[str, str], str]] = OrderedDict()
+
+    def get(self, key: Any) -> Mapping[tuple[str, str], str] | None:
+        """The spelled names of a stream that was judged clean under ``key``, or ``None``."""
+        with self._lock:
+            found = self._known.get(key)
+            if found is not None:
+                self._known.move_to_end(key)
+            return found
+
+    def add(self, key: Any, spellings: Mapping[tuple[str, str], str]) -> None:
+        """Remember a clean judgement."""
+        with self._lock:
+            self._known[key] = spellings
+            if len(self._known) > _ENTRIES:
+                self._known.popitem(last=False)
+
+    def clear(self) -> None:
+        """Forget all judgements, for measurements."""
+        with self._lock:
+            self._known.clear()
