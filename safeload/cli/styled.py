@@ -49,6 +49,7 @@ def show(lines: Iterable[Line], stream: IO[str], width: int) -> None:
                     text.append_text(code)
                 else:
                     text.append(span.text, _STYLES.get(span.style))
+            text.rstrip()
             console.print(text)
 
 
