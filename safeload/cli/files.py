@@ -105,7 +105,7 @@ def new_file(path: str, *, force: bool, mode: int = 0o666) -> Iterator[BinaryIO]
             os.fsync(descriptor)
         _publish(temporary, target, force=force)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
             raise Failure(f"{path} was not written: {os_reason(error)}", "free some space and run it again") from error
         raise
     finally:

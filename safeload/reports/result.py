@@ -38,10 +38,16 @@ class ScanResult:
 
 
 def is_no_artifact(report: Report) -> bool:
-    """Whether the file was looked at and is nothing that safeload knows: text, an image, an empty file."""
-    if any(finding.rule_id == "format.empty" for finding in report.findings):
+    """Whether the file was looked at and holds nothing to load: text, an image, an empty file, a detached signature."""
+    if any(finding.rule_id == "format.empty" for finding in report.findings) or _is_sidecar(report):
         return True
     return report.verdict is Verdict.SKIPPED and report.container == "unknown"
+
+
+def _is_sidecar(report: Report) -> bool:
+    """A detached signature and nothing more; with anything behind it, it is an artifact that is judged."""
+    seen = report.envelope or {}
+    return seen.get("unverified_layout") == "DETACHED" and seen.get("unverified_total_size") == report.size
 
 
 def was_scanned(report: Report) -> bool:

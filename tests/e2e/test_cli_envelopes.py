@@ -172,6 +172,7 @@ def test_a_detached_signature_leaves_the_file_as_it_is(folder):
     run(folder, "sign", "model.pkl", "--key-file", "signer.key", "--detached")
     assert (folder / "model.pkl").read_bytes() == pickle.dumps(DATA)
     run(folder, "verify", "model.pkl", "--key-file", "readers.key")
+    assert "slsig" not in run(folder, "scan", "model.pkl", ".", "--include", "*.slsig").stdout
     (folder / "model.pkl.slsig").rename(folder / "elsewhere")
     refused(folder, "no signature model.pkl.slsig", "verify", "model.pkl", "--key-file", "readers.key")
     run(folder, "verify", "model.pkl", "--key-file", "readers.key", "--signature", "elsewhere")

@@ -142,4 +142,7 @@ def test_only_files_of_no_format_are_no_artifacts():
     assert is_no_artifact(Report(Verdict.SKIPPED))
     assert is_no_artifact(Report(Verdict.MALFORMED, (empty,)))
     assert not is_no_artifact(Report(Verdict.SKIPPED, container="zip"))
+    sidecar = {"unverified_layout": "DETACHED", "unverified_total_size": 128}
+    assert is_no_artifact(Report(Verdict.SKIPPED, container="envelope", envelope=sidecar, size=128))
+    assert not is_no_artifact(Report(Verdict.SKIPPED, container="envelope", envelope=sidecar, size=129))
     assert not is_no_artifact(Report(Verdict.MALFORMED))
