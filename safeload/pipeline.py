@@ -234,8 +234,12 @@ def _trace(census: Census, options: Options) -> Tracer:
         KeyWalk(options.limits).walk(census.code)
     tracer = Tracer(options.limits, fix_imports=options.fix_imports, encoding=options.encoding, errors=options.errors)
     if census.has_code:
-        with _pause:
-            tracer.trace(census.code, census.protocol, census.buffers)
+        try:
+            with _pause:
+                tracer.trace(census.code, census.protocol, census.buffers)
+        except SafeloadError as error:
+            error.broken_stream = (lambda: census.code), census.protocol
+            raise
     return tracer
 
 
@@ -252,36 +256,39 @@ def _decided(census: Census, tracer: Tracer, options: Options, operation: Operat
 
 def _decide(census: Census, tracer: Tracer, options: Options) -> Judgement:
     from safeload.analysis.gate import fickling_gate
-    from safeload.analysis.harmful import is_harmful
     from safeload.program import Program
 
     program = Program.of(tracer.uses)
     persistent = options.persistent_load is not None
     refused = options.policy.decide(program, manifest=options.manifest, persistent=persistent)
     gate = fickling_gate(program)
-    # Where the policy names every import and call, fickling's view of those names is kept as information.
-    findings = [*gate.structural]
-    notes: tuple[Finding, ...] = ()
+    notes = gate.by_name
+    findings = list(gate.structural)
     if refused:
-        findings = [*_with_evidence(refused, is_harmful), *gate.by_name, *gate.structural]
-    else:
-        notes = gate.by_name
-    findings.sort(key=lambda finding: -finding.severity)
-    return Judgement(census, program, tracer.spellings, tuple(findings), notes, gate.source_code)
+        # Where the policy names an import or a call, fickling's view of that name is kept as information; what it says
+        # of the refused ones counts.
+        named = {finding.evidence for finding in refused}
+        rest = Program.of(use for use in program.uses if use.name in named or use.name.replace(":", ".") in named)
+        counted = fickling_gate(rest).by_name
+        notes = tuple(note for note in notes if note not in counted)
+        findings += [*_with_evidence(refused), *counted]
+    findings = sorted(dict.fromkeys(findings), key=lambda finding: -finding.severity)
+    return Judgement(census, program, tracer.spellings, tuple(findings), tuple(dict.fromkeys(notes)), gate.source_code)
 
 
-def _with_evidence(refused: Iterable[Finding], is_harmful: Callable[[str], bool]) -> list[Finding]:
+def _with_evidence(refused: Iterable[Finding]) -> Iterator[Finding]:
     """Refusals of globals that no data needs say so: evidence of harm, not just an unknown name."""
     import dataclasses
 
+    from safeload.analysis.harmful import is_harmful
     from safeload.findings import Severity, Verdict
 
-    return [
-        dataclasses.replace(finding, severity=Severity.CRITICAL, verdict=Verdict.MALICIOUS)
-        if finding.evidence and is_harmful(finding.evidence)
-        else finding
-        for finding in refused
-    ]
+    for finding in refused:
+        if finding.evidence and is_harmful(finding.evidence):
+            message = finding.message.partition(". ")[0] + "; this is a way to run code, and no data needs it"
+            yield dataclasses.replace(finding, severity=Severity.CRITICAL, verdict=Verdict.MALICIOUS, message=message)
+        else:
+            yield finding
 
 
 def _refuse(judgement: Judgement) -> NoReturn:

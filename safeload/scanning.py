@@ -67,14 +67,17 @@ def _scan_streams(data: bytes, options: Options, operation: Operation, facts: di
     while position < len(data) and len(judgements) < _MAX_STREAMS:
         rest = data[position:] if position else data
         try:
-            judgement = judge(BytesSource(rest), options, operation)
+            judgement = _judged(rest, options, operation)
         except SafeloadError as error:
             broken = _broken(error, options)
             if not judgements and broken is None and not looks_like_pickle_head(data):
                 return _not_a_pickle(data, error, facts)
+            if broken is None and judgements and type(error) is FormatError:
+                findings.append(_trailing(len(data) - position, position))
+                break
+            findings.append(_finding_of(error, f"stream {len(judgements)}, byte {position}"))
             if broken is not None:
                 judgements.append(broken)
-            findings.append(_finding_of(error, f"stream {len(judgements)}, byte {position}"))
             break
         except Exception as error:  # noqa: BLE001 - a scan reports; an error in a check is never clean
             findings.append(_internal(error))
@@ -82,6 +85,24 @@ def _scan_streams(data: bytes, options: Options, operation: Operation, facts: di
         judgements.append(judgement)
         position += judgement.census.size
     return report_of(judgements, findings=findings, **facts)
+
+
+def _trailing(size: int, position: int) -> Finding:
+    message = (
+        f"{size:,} bytes follow the pickle that ends at byte {position}, and they are no pickle; readers of the file may "
+        "treat them differently. Cut them off if they are not meant to be there"
+    )
+    return Finding("format.trailing", Severity.MEDIUM, message, f"byte {position}", verdict=Verdict.MALFORMED)
+
+
+def _judged(data: bytes, options: Options, operation: Operation) -> Judgement:
+    """Judge a stream whatever the encoding of its Python 2 strings; who loads it has to name it."""
+    try:
+        return judge(BytesSource(data), options, operation)
+    except FormatError as error:
+        if not isinstance(error.__cause__, UnicodeDecodeError):
+            raise
+    return judge(BytesSource(data), options._replace(encoding="latin1"), operation)
 
 
 def _broken(error: SafeloadError, options: Options) -> Judgement | None:
@@ -170,14 +191,13 @@ def _envelope_facts(opened: Opened) -> dict[str, Any]:
 
 
 def _finding_of(error: SafeloadError, location: str = "") -> Finding:
-    if isinstance(error, LimitExceededError) or error.code == "format.extension":
-        severity, verdict = Severity.HIGH, Verdict.UNKNOWN
-    elif error.code == "format.buffers":
+    severity, verdict = Severity.MEDIUM, Verdict.MALFORMED
+    if error.code == "format.buffers":
         severity, verdict = Severity.LOW, Verdict.UNKNOWN
-    elif isinstance(error, EnvelopeError):
+    elif isinstance(error, LimitExceededError | EnvelopeError) or error.code.startswith(
+        ("format.extension", "policy.")
+    ):
         severity, verdict = Severity.HIGH, Verdict.UNKNOWN
-    else:
-        severity, verdict = Severity.MEDIUM, Verdict.MALFORMED
     return Finding(error.code, severity, str(error), location, verdict=verdict)
 
 

@@ -34,7 +34,8 @@ _SEVERITY = {
     "POSSIBLY_UNSAFE": (Severity.LOW, Verdict.UNKNOWN),
     "SUSPICIOUS": (Severity.MEDIUM, Verdict.UNKNOWN),
     "LIKELY_UNSAFE": (Severity.MEDIUM, Verdict.UNKNOWN),
-    "LIKELY_OVERTLY_MALICIOUS": (Severity.HIGH, Verdict.MALICIOUS),
+    # What fickling says of dill, joblib and numpy.random too, so it is no evidence by itself (see harmful.py).
+    "LIKELY_OVERTLY_MALICIOUS": (Severity.HIGH, Verdict.UNKNOWN),
     "OVERTLY_MALICIOUS": (Severity.CRITICAL, Verdict.MALICIOUS),
 }
 # Analyses that judge an import or a call by its name. Where the policy names that import or call, its word counts.

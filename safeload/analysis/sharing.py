@@ -54,17 +54,33 @@ def _patterns(*, counted_memo: bool) -> _Patterns:
     unmemoized: tuple[bytes, ...]
     if counted_memo:
         unmemoized = (rb"[" + _SIMPLE + rb"]", get, _NUMBER, *fixed, _TUPLE + rb"(?!\x94)")
-        slots = _run(*unmemoized) + rb"(?:(" + _TUPLE + rb")\x94|\x94)"
+        slots = _run(*unmemoized) + _event(_TUPLE + rb"\x94|\x94")
     else:
         unmemoized = (rb"[" + _SIMPLE + rb"]", get, memo, _NUMBER, *fixed, _TUPLE + rb"(?![qr])")
-        slots = _run(*unmemoized) + _TUPLE + rb"(" + memo + rb")"
-    gets = _run(rb"[" + simple + rb"\x85\x86\x87t]", *put, _NUMBER, *fixed) + rb"(" + get + rb")"
-    numbers = _run(rb"[" + simple + rb"\x85\x86\x87t]", get, *put, *fixed) + rb"(" + _NUMBER + rb")"
+        slots = _run(*unmemoized) + _event(_TUPLE + rb"(?:" + memo + rb")")
+    gets = _run(rb"[" + simple + rb"\x85\x86\x87t]", *put, _NUMBER, *fixed) + _event(get)
+    numbers = _run(rb"[" + simple + rb"\x85\x86\x87t]", get, *put, *fixed) + _event(_NUMBER)
     integer = rb"(?:K.|M..|J....)"
     tail = rb"(?:(?:\x85|" + integer + rb"(?:\x86|" + integer + rb"\x87))" + optional + rb")?+"
     flat = tuple(one + tail for one in (rb"K.", rb"M..", rb"J....", rb"G.{8}"))
     steps = _run(rb"[" + simple + rb"]", get, *put, *flat, _TUPLE + optional + rb"[Rb\x81\x92]", *fixed)
     return _Patterns(*(re.compile(rb"(?s)" + pattern) for pattern in (slots, gets, steps, numbers)))
+
+
+def _event(pattern: bytes) -> bytes:
+    """What ends a run: an event, the end, or all the rest, if something stands there that the run does not know.
+
+    There is always a match: a search that fails would be tried again from every byte.
+    """
+    return rb"(" + pattern + rb"|\Z|.+)"
+
+
+def _events(pattern: re.Pattern[bytes], skeleton: bytes, first: bytes) -> list[bytes] | None:
+    """All events, or ``None`` if the run met something unknown; events begin with a byte of ``first``."""
+    events = pattern.findall(skeleton, 2)
+    while events and not events[-1]:
+        events.pop()  # the end
+    return None if events and events[-1][0] not in first else events
 
 
 def _run(*alternatives: bytes) -> bytes:
@@ -83,18 +99,22 @@ def is_unshared(code: bytes, protocol: int, long: tuple[tuple[int, int], ...], l
     if protocol < 2:
         return False
     skeleton = _without(code, long)
-    patterns = _patterns(counted_memo=protocol >= 4)
-    if len(skeleton) > 2 * _NUMBERS and len(patterns.numbers.findall(skeleton, 2)) > _NUMBERS:
-        return False
     if len(skeleton) > 2 * limits.max_constructed_keys:
         return False
-    gets = set(patterns.gets.findall(skeleton, 2))
+    patterns = _patterns(counted_memo=protocol >= 4)
+    if len(skeleton) > 2 * _NUMBERS:
+        numbers = _events(patterns.numbers, skeleton, b"KMJG")
+        if numbers is None or len(numbers) > _NUMBERS:
+            return False
+    gets = _events(patterns.gets, skeleton, b"hj")
+    slots = _events(patterns.slots, skeleton, b"\x85\x86\x87t\x94" if protocol >= 4 else b"\x85\x86\x87t")
+    if gets is None or slots is None:
+        return False
     if protocol >= 4:
-        slots = patterns.slots.findall(skeleton, 2)
-        tuples = {index for index, opcode in enumerate(slots) if opcode}
+        tuples = {index for index, event in enumerate(slots) if len(event) > 1}
     else:
-        tuples = {_index(put) for put in patterns.slots.findall(skeleton, 2)}
-    if not tuples.isdisjoint({_index(get) for get in gets}):
+        tuples = {_index(event[1:]) for event in slots}
+    if not tuples.isdisjoint({_index(get) for get in set(gets)}):
         return False
     return _few_nested(skeleton, patterns.steps, limits.max_tuple_depth)
 

@@ -86,6 +86,13 @@ class Tracer:
         except MemoryError as error:
             raise LimitExceededError("the pickle needs more memory than there is", code="limit.memory") from error
         except Exception as error:
+            if str(error).startswith(("NEWOBJ class argument", "NEWOBJ_EX class argument")):
+                raise FormatError(
+                    "the pickle makes an instance of a class that another call returns; a class has to be named, so this is "
+                    "never allowed",
+                    code="policy.computed-call",
+                    stage="analyse",
+                ) from error
             raise FormatError.wrap(error) from error
 
     @property
