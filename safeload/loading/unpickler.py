@@ -43,12 +43,22 @@ class RestrictedUnpickler(pickle.Unpickler):
         encoding: str = "ASCII",
         errors: str = "strict",
     ) -> None:
-        # The base class looks persistent_load up once, here; without one it answers with its usual error.
-        if persistent_load is not None:
-            self.persistent_load = persistent_load
         super().__init__(file, encoding=encoding, errors=errors, buffers=buffers)
         self._resolved = resolved
+        self.use(find_class, persistent_load)
+
+    def use(self, find_class: Callable[[str, str], Any] | None, persistent_load: Callable[[Any], Any] | None) -> None:
+        """Ask the application for globals and persistent ids, or (``None``) do not."""
         self._find = find_class
+        self._persistent = persistent_load
+
+    def persistent_load(self, pid: Any) -> Any:
+        """What the application has for this id."""
+        if self._persistent is None:
+            raise pickle.UnpicklingError(
+                "the pickle holds persistent ids, but no persistent_load function was specified"
+            )
+        return self._persistent(pid)
 
     def find_class(self, module: str, name: str) -> Any:
         """What the decision allowed for this spelling; raises the audit event that CPython's own lookup raises."""
