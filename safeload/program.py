@@ -90,9 +90,11 @@ def producer(value: object) -> str | None:
 
 
 def snapshot(args: tuple[Any, ...]) -> tuple[Any, ...]:
-    """``args`` with the lists and dicts in it, and in tuples in it, copied one level deep.
+    """``args`` with the lists and dicts in it, and in tuples in it, copied.
 
-    That is as deep as the argument rules look: ``(state,)``, ``(({...}, {...}),)``, ``((3, "|", None, (), {...}),)``.
+    That is as deep as the argument rules look: ``(state,)``, ``(({...}, {...}),)``, ``((3, "|", None, (), {...}),)``. In a
+    dict, small lists and dicts are copied too (``{"levels": [...]}``); a rule that looks into one has to refuse it
+    when it is larger than :data:`SMALL`.
     """
     for item in args:
         kind = type(item)
@@ -101,16 +103,21 @@ def snapshot(args: tuple[Any, ...]) -> tuple[Any, ...]:
     return args
 
 
+SMALL = 64
+
+
 def _copied(item: Any) -> Any:
     kind = type(item)
     if kind is tuple:
-        return tuple([part.copy() if type(part) is list or type(part) is dict else part for part in item])
+        return tuple([_copied(part) if type(part) is list or type(part) is dict else part for part in item])
     if kind is list:
         return item.copy()
-    if kind is dict:
-        return item.copy()
-    if kind is Keywords:
-        return Keywords(item)
+    if kind is dict or kind is Keywords:
+        copy = kind(item)
+        for key, value in item.items():
+            if (type(value) is list or type(value) is dict) and len(value) <= SMALL:
+                copy[key] = value.copy()
+        return copy
     return item
 
 

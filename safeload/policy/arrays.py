@@ -122,9 +122,14 @@ def _array_state(use: Use, context: Context) -> str | None:
 def _masked_state(use: Use, context: Context) -> str | None:
     """The same with the bytes of the mask and the fill value."""
     state = use.args[0]
-    if type(state) is not tuple or len(state) != 7 or not is_bytes_like(state[5]):
+    if type(state) is not tuple or len(state) != 7 or not is_bytes_like(state[5]) or not _is_fill_value(state[6]):
         return "the masked array's state is not (version, shape, dtype, order, data, mask, fill value)"
     return _check_state(use, context, *state[1:5], parts=None)
+
+
+def _is_fill_value(value: Any) -> bool:
+    """A number, text or an array: numpy would expand nested lists, exponentially when they share parts."""
+    return type(value) in (int, float, complex, str, bytes, bool, type(None)) or isinstance(value, Standin)
 
 
 def _check_state(

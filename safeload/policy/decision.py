@@ -57,10 +57,27 @@ class Context:
         self.index = 0
         self.notes: dict[Any, Any] = {}
 
+    def budget(self) -> int:
+        """How many items something may claim to have that is expanded: a few millions more than the pickle's data."""
+        found = self.notes.get("budget")
+        if found is None:
+            found = self.notes["budget"] = 10_000_000 + sum(_weight(use.args) for use in self.uses)
+        return int(found)
+
     def may_be_made(self, name: str | None) -> bool:
         """Whether the policy lets ``name`` be constructed with any arguments."""
         rule = self.policy.rule(name) if name else None
         return rule is not None and rule.construct is True
+
+
+def _weight(args: tuple[Any, ...]) -> int:
+    """Bytes and list items in some arguments."""
+    total = 0
+    for item in args:
+        for part in item if type(item) is tuple else (item,):
+            if type(part) in (bytes, bytearray, memoryview, str, list):
+                total += len(part)
+    return total
 
 
 def decide(

@@ -134,6 +134,10 @@ def _public(use: Use, context: Context) -> str | None:
         type(key) is not str or (key.startswith("_") and not key.startswith("_sklearn_")) for key in use.args[0]
     ):
         return "a private attribute would replace a method that __setstate__ calls"
+    if reason is None and not all(
+        key not in use.args[0] or is_array(use.args[0][key]) for key in ("X_thresholds_", "y_thresholds_")
+    ):
+        return "the thresholds are not arrays"
     return reason
 
 

@@ -195,6 +195,11 @@ class Policy:
             raise RuntimeError("Policy.learn needs the analysis: import safeload instead of safeload.policy")
         return learn_from_programs(cls._tracer(paths))
 
+    @classmethod
+    def set_tracer(cls, tracer: Callable[[Iterable[str | Path]], Iterable[Program]]) -> None:
+        """Give :meth:`learn` the analysis, which this package does not know."""
+        cls._tracer = staticmethod(tracer)
+
     def allow(
         self,
         name: str,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from safeload.policy.arguments import argument_rule
 from safeload.policy.arrays import is_array
-from safeload.program import Standin, StandinType, global_name, producer
+from safeload.program import SMALL, Standin, StandinType, global_name, producer
 
 if TYPE_CHECKING:
     from safeload.policy.decision import Context
@@ -120,15 +120,32 @@ def _new_index(use: Use, context: Context) -> str | None:
         if value is not None and not isinstance(value, (Standin, StandinType)):
             return f"the {key} is text, which would be looked up"
     for key in ("data", "left", "right"):
-        value = given.get(key)
-        if isinstance(value, StandinType) or producer(value) == "builtins.range":
+        if given.get(key) is not None and not _is_column(given[key]):
             return "the data is not an array"
-        if value is not None and type(value) not in (list, tuple) and not isinstance(value, Standin):
-            return "the data is not an array"
+    for key in ("levels", "codes", "labels"):
+        parts = given.get(key, ())
+        if type(parts) not in (list, tuple) or len(parts) > SMALL or not all(_is_column(part) for part in parts):
+            return f"the {key} are not a list of at most {SMALL} arrays"
+    names = given.get("names")
+    if names is not None and (type(names) not in (list, tuple) or len(names) > SMALL):
+        return f"the names are not a list of at most {SMALL} names"
+    if _length(given) > context.budget():
+        return "the range is much longer than the data"
     if any(type(given.get(key, 0)) not in (int, type(None)) for key in ("start", "stop", "step")):
         return "a bound of the range is not an integer"
     freq = given.get("freq")
     return None if freq is None or isinstance(freq, Standin) or _is_frequency(freq) else "the frequency is malformed"
+
+
+def _is_column(value: Any) -> bool:
+    """An array or an index; numpy would expand a range, and nested lists exponentially when they share parts."""
+    return isinstance(value, Standin) and producer(value) not in ("builtins.range", "pandas.api.typing.FrozenList")
+
+
+def _length(given: dict[str, Any]) -> int:
+    """The length of a RangeIndex; it takes no memory itself, but an array made of it does."""
+    start, stop, step = given.get("start") or 0, given.get("stop") or 0, given.get("step") or 1
+    return len(range(start, stop, step)) if abs(stop - start) < 1 << 62 else 1 << 62
 
 
 _FREQUENCY = re.compile(r"(?:period\[)?(?:-?\d{0,9}[A-Za-z]{1,12}(?:-[A-Za-z0-9]{1,12}){0,3})\]?", re.ASCII)
@@ -292,72 +309,42 @@ def _arrow_type(use: Use, context: Context) -> str | None:
             ):
                 return "an argument is not text, a number or a data type"
     if use.target is not None:
-        context.notes["arrow", id(use.target)] = _layout(function, use.args, context)
+        context.notes["arrow", id(use.target)] = _buffer_count(function, use.args)
     return None
 
 
-def _layout(function: str, args: tuple[Any, ...], context: Context) -> Any:
-    """``(number of buffers, layouts of the children, layout of the dictionary)``, or ``None`` if it is not known."""
-    inner = [context.notes.get(("arrow", id(item))) for item in args]
+def _buffer_count(function: str, args: tuple[Any, ...]) -> int | None:
+    """The number of buffers of an array of this type, or ``None`` for a nested one."""
     if function == "type_for_alias":
         alias = args[0] if args and type(args[0]) is str else ""
-        if alias in _NO_ALIAS:
-            return None
-        return (1 if alias == "null" else 3 if alias in _THREE_BUFFERS else 2), (), None
-    if function == "field":
-        return inner[1] if len(inner) > 1 else None
-    if function == "dictionary" and len(inner) >= 2:
-        return None if inner[0] is None or inner[1] is None else (2, (), inner[1])
-    if function in ("list_", "large_list") and args:
-        fixed = len(args) > 1 and type(args[1]) is int and args[1] >= 0
-        return None if inner[0] is None else (1 if fixed else 2, (inner[0],), None)
-    if function == "map_" and len(inner) >= 2:
-        return None  # a map's child is a struct that its constructor makes
-    if function == "struct" and args and type(args[0]) in (list, tuple):
-        children = tuple(context.notes.get(("arrow", id(item))) for item in args[0])
-        return None if None in children else (1, children, None)
-    simple = {"timestamp", "duration", "time32", "time64", "decimal128", "decimal256", "decimal32", "decimal64"}
+        return None if alias in _NO_ALIAS else 1 if alias == "null" else 3 if alias in _THREE_BUFFERS else 2
     if function == "binary":
-        return (2 if args and type(args[0]) is int and args[0] >= 0 else 3), (), None
-    return (2, (), None) if function in simple else None
+        return 2 if args and type(args[0]) is int and args[0] >= 0 else 3
+    return 2
 
 
 @argument_rule("arrow-array")
 def _arrow_array(use: Use, context: Context) -> str | None:
-    """``_restore_array((type, length, nulls, offset, buffers, children, dictionary))``.
+    """``_restore_array((type, length, nulls, offset, buffers, children, dictionary))`` of a type that is not nested.
 
-    Arrow aborts the process if the number of buffers or children is not that of the type.
+    Arrow aborts the process if the number of buffers is not that of the type.
     """
     args = use.args
     if len(args) != 1 or type(args[0]) is not tuple or len(args[0]) != 7:
         return "its argument is not the parts of an array"
-    return _check_array(args[0], context.notes.get(("arrow", id(args[0][0]))), context)
-
-
-def _check_array(parts: Any, layout: Any, context: Context, depth: int = 0) -> str | None:
-    if type(parts) is not tuple or len(parts) != 7 or layout is None or depth > 32:
-        return "the array's type is not one that can be checked"
-    _, length, nulls, offset, buffers, children, dictionary = parts
-    if any(type(number) is not int or not -1 <= number < 1 << 48 for number in (length, nulls, offset)) or length < 0:
+    dtype, length, nulls, offset, buffers, children, dictionary = args[0]
+    count = context.notes.get(("arrow", id(dtype)))
+    if count is None or children != [] or dictionary is not None:
+        return "the array's type is nested, which cannot be checked"
+    if any(type(number) is not int or not -1 <= number < 1 << 48 for number in (length, nulls, offset)):
         return "the array's length, nulls or offset is malformed"
-    if (
-        type(buffers) is not list
-        or type(children) is not list
-        or len(buffers) != layout[0]
-        or len(children) != len(layout[1])
-    ):
-        return "the array does not have the buffers or children of its type"
+    if type(buffers) is not list or len(buffers) != count:
+        return "the array does not have the buffers of its type"
     if any(item is not None and producer(item) != "pyarrow.lib.py_buffer" for item in buffers):
         return "a buffer of the array is not bytes"
-    if offset < 0 or (length and any(item is None for item in buffers[1:])):
+    if length < 0 or offset < 0 or (length and None in buffers[1:]):
         return "the array has items but no data"
-    for child, inner in zip(children, layout[1], strict=True):
-        reason = _check_array(child, inner, context, depth + 1)
-        if reason:
-            return reason
-    if (dictionary is None) != (layout[2] is None):
-        return "the array's dictionary does not fit its type"
-    return None if dictionary is None else _check_array(dictionary, layout[2], context, depth + 1)
+    return None
 
 
 # ---------------------------------------------------------------- time zones
