@@ -175,6 +175,8 @@ def _proven(code: bytes, pos: int, dialect: _Dialect, *, loose: int | None) -> b
         if width is not None:
             start = pos + 1 + width
             pos = start + int.from_bytes(code[pos + 1 : start], "little")
+            if pos > last:  # an announced length that is not there, and may be too large for an index
+                return False
             if code[pos : pos + 1] == b"\x94":
                 pos += 1
             elif code[pos : pos + 1] in _MEMO_OPCODES:
