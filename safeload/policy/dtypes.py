@@ -114,11 +114,17 @@ def _described(kind: str, digits: str, made: int) -> DType | None:
 def _string_dtype(use: Use, context: Context) -> str | None:
     """``_convert_to_stringdtype_kwargs(coerce[, na_object])``: an array of it is written as a list of strings."""
     args = use.args
-    if not 1 <= len(args) <= 2 or type(args[0]) not in (int, bool):
+    missing = args[1] if len(args) == 2 else None
+    if not 1 <= len(args) <= 2 or args[0] not in (0, 1) or not _is_missing_value(missing):
         return "its arguments are not a flag and a missing value"
     if use.target is not None:
         context.notes["dtype", id(use.target)] = DType("T", 16, _LIST_PICKLE, context.index, sealed=True)
     return None
+
+
+def _is_missing_value(value: Any) -> bool:
+    """``None``, nan, text, or pandas' NA."""
+    return type(value) in (type(None), float, str) or (global_name(value) or "").rpartition(".")[2] == "NA"
 
 
 # What a dtype's state is made of: between its making and its state nothing else may run, so nothing holds it yet.

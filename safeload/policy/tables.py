@@ -275,6 +275,15 @@ def _interval_state(use: Use, _context: Context) -> str | None:
     return "the state is not that of an array of intervals"
 
 
+@argument_rule("sparse-index")
+def _sparse_index(use: Use, _context: Context) -> str | None:
+    """``IntIndex(length, indices)``, ``BlockIndex(length, starts, lengths)``."""
+    args = use.args
+    if 2 <= len(args) <= 3 and type(args[0]) is int and all(is_array(item) for item in args[1:]):
+        return None
+    return "its arguments are not a length and arrays"
+
+
 # ---------------------------------------------------------------- pyarrow
 
 # Number of buffers of an array by the name of its type; everything else that type_for_alias knows has two.
