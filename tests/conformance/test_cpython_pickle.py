@@ -53,10 +53,11 @@ _GETATTR = Deviation(
 )
 _COMPUTED_CLASS = Deviation(
     "the class to construct is the result of a call of builtins.getattr; a class has to be named",
-    ("policy.argument", "format.malformed"),
+    ("policy.argument", "policy.computed-call"),
 )
 _PARTIAL = Deviation(
-    "protocols 2 and 3 call the result of functools.partial; a callable has to be named", ("policy.computed-call",)
+    "protocols 2 and 3 call the result of functools.partial; a callable has to be named",
+    ("policy.argument", "policy.computed-call"),
 )
 _TRAILING = Deviation("bytes behind a pickle in loads() are refused: something may hide there", ("format.trailing",))
 _PERSISTENT = Deviation(
@@ -87,6 +88,8 @@ DEVIATIONS: dict[str, Deviation] = {
     "test_complex_newobj_ex": _PARTIAL,
     "InMemoryTests.test_misc_get": _TRAILING,
     "GrantedCodeTests.test_misc_get": _TRAILING,
+    "GrantedCodeTests.test_py_methods": _COMPUTED_CLASS._replace(codes=("policy.computed-call",)),
+    "GrantedCodeTests.test_c_methods": _COMPUTED_CLASS._replace(codes=("policy.computed-call",)),
     "test_return_correct_type": _PERSISTENT,
 }
 
@@ -140,6 +143,12 @@ def suite_policy() -> Policy:
     return policy
 
 
+def _codes(error: safeload.SafeloadError) -> set[str]:
+    """Why something was refused; fickling's opinions on what the policy refuses do not count."""
+    findings = () if error.report is None else error.report.findings
+    return {found.rule_id for found in findings if found.rule_id.startswith("policy.")} or {error.code}
+
+
 class Refusals:
     """What safeload refused in a test that is listed as a deviation."""
 
@@ -151,19 +160,20 @@ class Refusals:
         try:
             return with_safeload()
         except safeload.SafeloadError as error:
-            if error.code not in self.codes:
+            codes = _codes(error)
+            if not codes <= set(self.codes):
                 raise
-            self.seen.add(error.code)
+            self.seen |= codes
         return with_pickle()
 
 
 def deviation_of(case: type[SafeloadCase], test: str) -> Deviation | None:
-    """The entry of ``DEVIATIONS`` for a test; a policy's refusals do not count where none refuses."""
-    deviation = DEVIATIONS.get(f"{case.__name__}.{test}") or DEVIATIONS.get(test)
-    if deviation is None or not case.policy.grants_code:
-        return deviation
-    codes = tuple(code for code in deviation.codes if not code.startswith("policy."))
-    return deviation._replace(codes=codes) if codes else None
+    """The entry of ``DEVIATIONS`` for a test; what only a policy refuses loads where nothing is refused by one."""
+    exact = DEVIATIONS.get(f"{case.__name__}.{test}")
+    deviation = exact or DEVIATIONS.get(test)
+    if deviation is not None and exact is None and case.policy.grants_code:
+        return None if deviation.codes[0].startswith("policy.") else deviation
+    return deviation
 
 
 class SafeloadCase(unittest.TestCase):
