@@ -33,7 +33,7 @@ def guarantees() -> dict[str, str]:
 
 
 @functools.cache
-def tests_in(path: Path) -> frozenset[str]:
+def names_in(path: Path) -> frozenset[str]:
     """Names of the tests in a file, ``test_x`` or ``TestY::test_x``."""
     names = set()
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
@@ -55,7 +55,7 @@ def exists(test_id: str) -> bool:
     """Whether there is such a test."""
     file, _, name = test_id.partition("::")
     path = ROOT / file
-    return path.is_file() and name in tests_in(path)
+    return path.is_file() and name in names_in(path)
 
 
 def test_guarantees_are_numbered_in_order():
