@@ -53,7 +53,7 @@ _HOME = {
     **dict.fromkeys(("Key", "KeyEntry", "KeyRing"), "safeload.keys"),
     "Limits": "safeload.limits",
     "Loader": "safeload.loader",
-    "Policy": "safeload.policy",
+    "Policy": "safeload.loader",
     "open_fernet": "safeload.envelope",
 }  # fmt: skip
 

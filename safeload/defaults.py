@@ -131,9 +131,11 @@ def dumps(obj: Any, protocol: int | None = None, **options: Any) -> bytes:
     return current().dumps(obj, protocol, **options)
 
 
-def scan(source: Any, *, policy: Any = None, keys: Any = None, limits: Limits | None = None) -> Report:
+def scan(
+    source: Any, *, policy: Any = None, keys: Any = None, limits: Limits | None = None, context: Any = None
+) -> Report:
     """Report on an artifact without loading it; see :meth:`safeload.Loader.scan`."""
-    return current().scan(source, policy=policy, keys=keys, limits=limits)
+    return current().scan(source, policy=policy, keys=keys, limits=limits, context=context)
 
 
 def is_safe(source: Any, **options: Any) -> bool:

@@ -14,18 +14,18 @@ from safeload.artifact import Demands, load_bytes, load_file, load_path
 from safeload.audit import SILENT
 from safeload.limits import DEFAULT_LIMITS, Limits
 from safeload.pipeline import Options
-from safeload.policy import resolve_policy
+from safeload.policy import Policy, resolve_policy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from datetime import timedelta
 
     from safeload.audit import Auditor
     from safeload.findings import Report
     from safeload.keys import Key, KeyRing
-    from safeload.policy import Policy
+    from safeload.program import Program
 
-__all__ = ["Loader"]
+__all__ = ["Loader", "Policy"]
 
 
 _NOTHING_GIVEN = (None, None, None, None, None, None, None, "ASCII")
@@ -234,12 +234,15 @@ class Loader:
             _validated(obj, schema, operation)
             return self._dumped(obj, protocol, key, fix_imports, buffer_callback, sealing, operation)
 
-    def scan(self, source: Any, *, policy: Any = None, keys: Any = None, limits: Limits | None = None) -> Report:
+    def scan(
+        self, source: Any, *, policy: Any = None, keys: Any = None, limits: Limits | None = None, context: Any = None
+    ) -> Report:
         """Everything that can be known about an artifact without loading it. Executes nothing.
 
         Args:
             source: path, open binary file (read to its end), or bytes-like object.
             policy, keys, limits: instead of this loader's. Without keys an envelope's payload is not looked at.
+            context: the context an envelope was sealed with.
 
         Returns:
             A :class:`~safeload.Report`; bad artifacts are reported, not raised.
@@ -250,7 +253,7 @@ class Loader:
         """
         from safeload.scanning import scan
 
-        demands, options, auditor = self._choices(policy, keys, None, limits)
+        demands, options, auditor = self._choices(policy, keys, None, limits, context)
         with auditor.operation("scan") as operation:
             return scan(source, demands, options, operation)
 
@@ -301,6 +304,17 @@ class Loader:
             ),
             self.audit if audit is None else _auditor(audit),
         )
+
+
+def _programs(paths: Iterable[str | os.PathLike[str]]) -> Iterator[Program]:
+    """The programs of artifacts, for ``Policy.learn``: the policy package does not know the analysis."""
+    from safeload.scanning import programs
+
+    for path in paths:
+        yield from programs(path)
+
+
+Policy.set_tracer(_programs)
 
 
 def _ring(keys: Any) -> KeyRing | None:

@@ -272,7 +272,7 @@ def _decide(census: Census, tracer: Tracer, options: Options) -> Judgement:
         counted = fickling_gate(rest).by_name
         notes = tuple(note for note in notes if note not in counted)
         findings += [*_with_evidence(refused), *counted]
-    findings = sorted(dict.fromkeys(findings), key=lambda finding: -finding.severity)
+    findings = sorted(dict.fromkeys(findings), key=_order)
     return Judgement(census, program, tracer.spellings, tuple(findings), tuple(dict.fromkeys(notes)), gate.source_code)
 
 
@@ -289,6 +289,12 @@ def _with_evidence(refused: Iterable[Finding]) -> Iterator[Finding]:
             yield dataclasses.replace(finding, severity=Severity.CRITICAL, verdict=Verdict.MALICIOUS, message=message)
         else:
             yield finding
+
+
+def _order(finding: Finding) -> tuple[int, bool, str, str, str]:
+    """Most serious first, the policy's before fickling's (they say what to do); the same order in every run."""
+    by_fickling = finding.rule_id.startswith("fickling.")
+    return -finding.severity, by_fickling, finding.rule_id, finding.evidence, finding.message
 
 
 def _refuse(judgement: Judgement) -> NoReturn:
@@ -315,7 +321,7 @@ def report_of(judgements: Sequence[Judgement], **fields: Any) -> Report:
         if program is not None:
             names.update((name.replace(":", "."), None) for name in program.globals)
         findings.extend(_located(judgement, index))
-    findings.sort(key=lambda finding: -finding.severity)
+    findings.sort(key=_order)
     verdict = worst_verdict(*(finding.verdict for finding in findings))
     source_code = "\n\n".join(judgement.source_code for judgement in judgements if judgement.source_code)
     return Report(

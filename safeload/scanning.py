@@ -10,17 +10,17 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from safeload.artifact import ENVELOPE_BYTE, open_artifact, open_envelope, signer_options
-from safeload.errors import EnvelopeError, FormatError, LimitExceededError, SafeloadError
+from safeload.errors import EnvelopeError, FormatError, LimitExceededError, PolicyError, SafeloadError
 from safeload.findings import Finding, Report, Severity, Verdict
 from safeload.formats.detect import HEAD, known_container, looks_like_pickle_head
 from safeload.formats.sources import BytesSource, source_for_file
-from safeload.pipeline import Judgement, judge, judge_broken, report_of
+from safeload.pipeline import Judgement, Options, judge, judge_broken, report_of
 
 if TYPE_CHECKING:
     from safeload.artifact import Demands
     from safeload.audit import Operation
     from safeload.envelope import Opened
-    from safeload.pipeline import Options
+    from safeload.program import Program
 
 __all__ = ["scan"]
 
@@ -85,6 +85,34 @@ def _scan_streams(data: bytes, options: Options, operation: Operation, facts: di
         judgements.append(judgement)
         position += judgement.census.size
     return report_of(judgements, findings=findings, **facts)
+
+
+def programs(path: str | os.PathLike[str]) -> list[Program]:
+    """The programs of an artifact's streams, for learning a policy from it. Loads nothing.
+
+    Raises:
+        FormatError: it is no well-formed pickle file.
+        PolicyError: there is evidence of harm in it, so nothing may be learned from it.
+    """
+    from safeload.audit import SILENT
+    from safeload.limits import DEFAULT_LIMITS
+    from safeload.policy import Policy
+
+    options = Options(Policy.packs(), DEFAULT_LIMITS)
+    with open_artifact(path) as file:
+        data = source_for_file(file).rest(options.limits.max_artifact_bytes)
+    found: list[Program] = []
+    position = 0
+    with SILENT.operation("scan") as operation:
+        while position < len(data):
+            judgement = _judged(data[position:] if position else data, options, operation)
+            position += judgement.census.size
+            harmful = next((finding for finding in judgement.findings if finding.verdict is Verdict.MALICIOUS), None)
+            if harmful is not None:
+                raise PolicyError(f"nothing was learned from {path}: {harmful.message}", code=harmful.rule_id)
+            if judgement.program is not None:
+                found.append(judgement.program)
+    return found
 
 
 def _trailing(size: int, position: int) -> Finding:

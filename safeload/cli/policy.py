@@ -48,7 +48,7 @@ def learn(*, files: tuple[str, ...], output: str | None, force: bool) -> int:
     Give it only artifacts that you know to be good. Nothing is learned from a malicious or damaged one. Exit code 0 if
     a policy was written, 1 if not.
     """
-    from safeload.policy import Policy
+    from safeload.loader import Policy
 
     paths = tuple(dict.fromkeys(files))
     for report in _scanned(paths, ()):
