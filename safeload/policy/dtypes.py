@@ -148,6 +148,8 @@ def _dtype_state(use: Use, context: Context) -> str | None:
     found = _read_state(state, known, context)
     if isinstance(found, str):
         return found
+    if context.notes["dtype", id(use.target)].sealed:  # by one of its own fields
+        return "the dtype contains itself"
     context.notes["dtype", id(use.target)] = found._replace(sealed=True)
     return None
 

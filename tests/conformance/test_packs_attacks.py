@@ -1,0 +1,291 @@
+"""Hostile pickles that use only names of the packs: each tried to run, read, write, corrupt or exhaust something.
+
+Every case is refused by an argument rule before anything is resolved; where the same pickle harms a process under plain
+``pickle``, the reason says how.
+"""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import pytest
+
+import safeload
+from safeload import PolicyError
+from safeload.policy import Policy
+from safeload.policy.packs import pack_names
+
+np = pytest.importorskip("numpy")
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+class Global:
+    """Pickles as the import of a name, whether it exists or not."""
+
+    def __init__(self, module: str, name: str) -> None:
+        self.module, self.name = module, name
+
+
+def body(value: Any) -> bytes:
+    """The opcodes that leave ``value`` on the stack, protocol 2, without memo."""
+    if isinstance(value, Global):
+        return f"c{value.module}\n{value.name}\n".encode()
+    if isinstance(value, Made):
+        return value.code
+    if type(value) is tuple:
+        return b"(" + b"".join(map(body, value)) + b"t"
+    if type(value) is list:
+        return b"](" + b"".join(map(body, value)) + b"e"
+    if type(value) is dict:
+        return b"}(" + b"".join(body(key) + body(item) for key, item in value.items()) + b"u"
+    if type(value) is bytes:
+        return b"C" + bytes([len(value)]) + value
+    return pickle.dumps(value, 2)[2:-1].replace(b"q\x00", b"")
+
+
+class Made:
+    """Opcodes that leave something on the stack."""
+
+    def __init__(self, code: bytes) -> None:
+        self.code = code
+
+    def state(self, state: Any) -> Made:
+        """The same with its state set."""
+        return Made(self.code + body(state) + b"b")
+
+    def append(self, item: Any) -> Made:
+        """The same with an item appended."""
+        return Made(self.code + body(item) + b"a")
+
+    def put(self, index: int) -> Made:
+        """The same, remembered in the memo."""
+        return Made(self.code + b"q" + bytes([index]))
+
+
+def get(index: int) -> Made:
+    """What was remembered."""
+    return Made(b"h" + bytes([index]))
+
+
+def call(module: str, name: str, *args: Any) -> Made:
+    """A call by REDUCE."""
+    return Made(body(Global(module, name)) + body(args) + b"R")
+
+
+def new(module: str, name: str, *args: Any) -> Made:
+    """A construction by NEWOBJ."""
+    return Made(body(Global(module, name)) + body(args) + b"\x81")
+
+
+def stream(made: Any) -> bytes:
+    """A whole pickle of protocol 3 (names are not mapped)."""
+    return b"\x80\x03" + body(made) + b"."
+
+
+def dtype(spec: str, state: Any = None) -> Made:
+    """A dtype as numpy writes it."""
+    made = call("numpy", "dtype", spec, False, True)
+    return made if state is None else made.state(state)
+
+
+F8 = dtype("f8", (3, "<", None, None, None, -1, -1, 0))
+I8 = dtype("i8", (3, "<", None, None, None, -1, -1, 0))
+OBJECT = dtype("O8", (3, "|", None, None, None, -1, -1, 63))
+NDARRAY = Global("numpy", "ndarray")
+CORE = "numpy.core.multiarray"
+
+
+def array(kind: Made, shape: tuple[int, ...], data: Any) -> Made:
+    """An array as numpy writes it."""
+    return call(CORE, "_reconstruct", NDARRAY, (0,), b"b").state((1, shape, kind, False, data))
+
+
+def check_array() -> Global:
+    """A function that the sklearn pack lets be imported."""
+    return Global("sklearn.utils.validation", "check_array")
+
+
+TREE = ("sklearn.tree._tree", "Tree")
+ONE = array(I8, (1,), b"\x02" + b"\0" * 7)
+RV = {"_parse_arg_template": "import os\nos.system('true')\n", "numargs": 0, "shapes": None}
+
+ATTACKS = {
+    # numpy memory
+    "an object dtype that denies its references": dtype("O8", (3, "|", None, None, None, -1, -1, 0)),
+    "numbers with the flags of objects": dtype("f8", (3, "<", None, None, None, -1, -1, 63)),
+    "a field outside the item": dtype("V8", (3, "|", None, ("a",), {"a": (F8, 10**8)}, 8, 1, 16)),
+    "a field before the item": dtype("V8", (3, "|", None, ("a",), {"a": (F8, -8)}, 8, 1, 16)),
+    "an object field without flags": dtype("V8", (3, "|", None, ("a",), {"a": (OBJECT, 0)}, 8, 1, 16)),
+    "a number over an object": dtype("V8", (3, "|", None, ("a", "b"), {"a": (OBJECT, 0), "b": (F8, 0)}, 8, 1, 27)),
+    "a title over an object": dtype("V8", (3, "|", None, ("a",), {"a": (OBJECT, 0), "t": (F8, 0)}, 8, 1, 27)),
+    "a shape larger than the item": dtype("V8", (3, "|", (F8, (10**6,)), None, None, 8, 1, 0)),
+    "a negative item size": dtype("V8", (3, "|", None, None, None, -8, 1, 0)),
+    "a string of half characters": dtype("U1", (3, "<", None, None, None, 3, 4, 8)),
+    "a dtype inside itself": Made(
+        dtype("V8").put(1).code + body((3, "|", None, ("a",), {"a": (get(1), 0)}, 8, 1, 16)) + b"b"
+    ),
+    "a dtype changed after its use": (
+        dtype("V8").put(1),
+        array(get(1), (1,), b"\0" * 8),
+        get(1).state((3, "|", None, None, None, 1 << 20, 1, 0)),
+    ),
+    "a dtype's field dict changed afterwards": Made(
+        dtype("V8").code
+        + body((3, "|", None, ("a",)))[:-1]
+        + body({"a": (F8, 10**8)})
+        + b"q\x05"
+        + body((8, 1, 16))[1:]
+        + b"b0h\x05"
+        + body("a")
+        + body((F8, 0))
+        + b"s"
+    ),
+    "a comma in a type string": dtype("f8,f8"),
+    "too few objects": array(OBJECT, (1000,), []),
+    "objects from bytes": array(OBJECT, (1,), b"A" * 8),
+    "an array's state set twice": array(F8, (1,), b"A" * 8).state((1, (2,), F8, False, b"B" * 16)),
+    "an array of a large shape": call(CORE, "_reconstruct", NDARRAY, (10**10,), b"b"),
+    "an array allocated by NEWOBJ": new("numpy", "ndarray", (10**10,)),
+    "an array by its class": call("numpy", "ndarray", (10**10,)),
+    "a scalar without a value": call(CORE, "scalar", dtype("V1000000000")),
+    "a scalar of someone else's array": call(
+        CORE, "scalar", dtype("V8", (3, "|", None, ("a",), {"a": (OBJECT, 0)}, 8, 1, 27)), array(F8, (1,), b"A" * 8)
+    ),
+    "a view of an array": call("numpy._core.numeric", "_frombuffer", array(F8, (1,), b"A" * 8), F8, (1,), "C"),
+    "a masked array's state as lists": call(
+        "numpy.ma.core", "_mareconstruct", Global("numpy.ma.core", "MaskedArray"), NDARRAY, (0,), b"b"
+    ).state((1, (1,), F8, False, b"A" * 8, b"\0", [[1], [1]])),
+    "a generator that calls another constructor": call(
+        "numpy.random._pickle", "__randomstate_ctor", "MT19937", Global("builtins", "len")
+    ),
+    "a bit generator that is another class": call(
+        "numpy.random._pickle", "__bit_generator_ctor", Global("numpy", "ndarray")
+    ),
+    "a position beyond the state": call("numpy.random._pickle", "__randomstate_ctor", "MT19937").state(
+        {"bit_generator": "MT19937", "state": {"key": 1, "pos": 10**6}}
+    ),
+    "an import by a ufunc": call("numpy.core", "_ufunc_reconstruct", "os", "system"),
+    # attributes that the unpickler calls
+    "a __setstate__ in the dict": new("collections", "UserDict").state({"__setstate__": Global("builtins", "len")}),
+    "a __class__ in the slots": new("collections", "UserDict").state((None, {"__class__": Global("uuid", "UUID")})),
+    "an append in the dict": call("collections", "deque").state({"append": Global("builtins", "len")}).append(1),
+    # the standard library
+    "another codec": call("_codecs", "encode", "x", "zlib_codec"),
+    "a time zone outside": call("zoneinfo", "ZoneInfo", "../../etc/passwd"),
+    "an attribute of a class": call("builtins", "getattr", Global("collections", "OrderedDict"), "__init__"),
+    "an attribute of a time zone": call("builtins", "getattr", Global("zoneinfo", "ZoneInfo"), "from_file"),
+    "a pinned attribute with a path": Made(
+        call("builtins", "getattr", Global("zoneinfo", "ZoneInfo"), "_unpickle").code + body(("/etc/passwd", 1)) + b"R"
+    ),
+    "a class made of parts": call("builtins", "type", "X", (), {}),
+    "a large bytearray": call("builtins", "bytearray", 10**12),
+    "a large bytes": call("builtins", "bytes", 10**12),
+    "a power of ten": call("fractions", "Fraction", "1e1000000000"),
+    "a pattern that prints": call("re", "_compile", "a", 128),
+    "a factory that is called": call("collections", "defaultdict", Global("builtins", "len")),
+    "a wrong base": call(
+        "copyreg", "_reconstructor", Global("collections", "UserDict"), Global("builtins", "bytearray"), 10**12
+    ),
+    "a set of something iterable": call("builtins", "set", call("builtins", "range", 10**12)),
+    # scipy and scikit-learn
+    "a distribution's text": new("scipy.stats._continuous_distns", "norm_gen").state(RV),
+    "a distribution's method": new("scipy.stats._continuous_distns", "norm_gen").state(
+        {"_attach_methods": Global("builtins", "len")}
+    ),
+    "a regression's method": new("sklearn.isotonic", "IsotonicRegression").state(
+        {"X_thresholds_": 1, "y_thresholds_": 2, "_build_f": check_array()}
+    ),
+    "a tree's second state": call(*TREE, 1, ONE, 1)
+    .state({"max_depth": 1, "node_count": 0, "nodes": array(F8, (0,), b""), "values": array(F8, (0,), b"")})
+    .state({"max_depth": 1, "node_count": 0, "nodes": array(F8, (1,), b"A" * 8), "values": array(F8, (1,), b"A" * 8)}),
+    "a tree of more outputs": call(*TREE, 1, ONE, 1 << 40),
+    "a tree of something like arrays": call(*TREE, 1, ONE, 1).state(
+        {"max_depth": 1, "node_count": 1, "nodes": call("types", "SimpleNamespace"), "values": ONE}
+    ),
+    "a predictor of something like an array": new(
+        "sklearn.ensemble._hist_gradient_boosting.predictor", "TreePredictor"
+    ).state({"nodes": call("types", "SimpleNamespace")}),
+    "a foreign object": call("sklearn.neighbors._kd_tree", "newObj", NDARRAY),
+    "a foreign Cython class": call("sklearn._loss._loss", "__pyx_unpickle_CyHalfMultinomialLoss", NDARRAY, 1, None),
+    "a partial of another function": call("functools", "partial", Global("builtins", "len")),
+    "a partial changed by its state": call("functools", "partial", check_array()).state(
+        (Global("builtins", "len"), (), {}, None)
+    ),
+    "a vectorized function": new("numpy", "vectorize").state({"pyfunc": Global("builtins", "len")}),
+    # pandas
+    "an index that is no index": call("pandas.core.indexes.base", "_new_Index", Global("pandas", "DataFrame"), {}),
+    "a dtype that is looked up": call(
+        "pandas.core.indexes.base", "_new_Index", Global("pandas", "Index"), {"data": ONE, "dtype": "datetime64[ns, x]"}
+    ),
+    "a range that is expanded": call(
+        "pandas.core.indexes.base",
+        "_new_Index",
+        Global("pandas", "RangeIndex"),
+        {"start": 0, "stop": 10**12, "step": 1, "name": None},
+    ),
+    "codes that are a range": call(
+        "pandas.core.indexes.base",
+        "_new_Index",
+        Global("pandas", "MultiIndex"),
+        {"levels": [ONE], "codes": [call("builtins", "range", 10**10)], "names": [None]},
+    ),
+    "a frame's method": new("pandas", "DataFrame").state({"_typ": "dataframe", "_mgr": 1, "to_csv": check_array()}),
+    "a manager without blocks": call("pandas.core.internals.managers", "BlockManager", (1,), []),
+    "a manager unchecked": call("pandas.core.internals.managers", "BlockManager", (), [], None, False),
+    "an offset's calendar": call(
+        "pandas._libs.tslibs.offsets",
+        "CustomBusinessDay",
+        1,
+        False,
+        "Mon",
+        (),
+        call("types", "SimpleNamespace").state({"holidays": check_array()}),
+    ),
+    "an Arrow array without buffers": call(
+        "pyarrow.lib", "_restore_array", (call("pyarrow.lib", "type_for_alias", "int64"), 5, 0, 0, [], [], None)
+    ),
+    "an Arrow array without data": call(
+        "pyarrow.lib",
+        "_restore_array",
+        (call("pyarrow.lib", "type_for_alias", "int64"), 5, 0, 0, [None, None], [], None),
+    ),
+    "a buffer of an array": call("pyarrow.lib", "py_buffer", ONE),
+    "a time zone's file": call("dateutil.tz.tz", "tzfile", "/etc/passwd"),
+}
+
+
+@pytest.fixture(scope="module")
+def policy() -> Policy:
+    """Every shipped pack at once: the most that an application can allow without naming anything itself."""
+    return Policy.packs(*pack_names())
+
+
+@pytest.mark.parametrize("case", ATTACKS)
+def test_attack_is_refused(case: str, policy: Policy) -> None:
+    """Nothing but names of the packs, and still refused, by the policy and before anything runs."""
+    with pytest.raises(PolicyError) as caught:
+        safeload.loads(stream(ATTACKS[case]), policy=policy)
+    report = caught.value.report
+    assert report is not None
+    assert any(finding.rule_id.startswith("policy.") for finding in report.findings), report.findings
+
+
+@pytest.mark.parametrize(
+    "made", [F8, I8, OBJECT, ONE, array(OBJECT, (2,), [1, "a"]), call("builtins", "range", 10**12)]
+)
+def test_harmless_neighbours_load(made: Made, policy: Policy) -> None:
+    """The same building blocks without the attack: the cases above are refused for what they do."""
+    safeload.loads(stream(made), policy=policy)
+
+
+def test_class_and_computed_are_never_allowed() -> None:
+    """No permission that an application can give covers a patched class or a computed callable."""
+    policy = Policy().allow("collections.Counter", call=True).allow("builtins.len", call=True)
+    patched = Made(body(Global("collections", "Counter")) + body({"most_common": 1}) + b"b")
+    computed = Made(call("builtins", "len", []).code + body(()) + b"R")
+    for made, rule_id in ((patched, "policy.class-state"), (computed, "policy.computed-call")):
+        with pytest.raises(PolicyError) as caught:
+            safeload.loads(stream(made), policy=policy)
+        assert caught.value.report is not None
+        assert rule_id in {finding.rule_id for finding in caught.value.report.findings}
