@@ -345,7 +345,7 @@ def _getattr(use: Use, context: Context) -> str | None:
             return None
         maker = producer(args[0]) or ""
         if args[1] == "_entropy" and maker.startswith(_DISCRETE) and context.policy.rule(maker):
-            context.notes["getattr of an instance"] = True
+            context.bound_methods = True
             return None
     return "only listed attributes of listed classes may be looked up"
 
@@ -353,7 +353,7 @@ def _getattr(use: Use, context: Context) -> str | None:
 @argument_rule("pinned-call")
 def _pinned_call(use: Use, context: Context) -> str | None:
     """A call of what ``pinned-getattr`` returned: ``ZoneInfo._unpickle(key, from_cache)``, and nothing else."""
-    if "getattr of an instance" in context.notes:
+    if context.bound_methods:
         return "a method that was looked up on an instance may not be called"
     return _zone_key(use, context)
 

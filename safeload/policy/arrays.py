@@ -69,7 +69,7 @@ def is_array(value: Any) -> bool:
 
 def count_of(value: Any, context: Context) -> int | None:
     """The number of items of an array that has got its data, ``None`` for anything else."""
-    count = context.notes.get(("count", id(value))) if isinstance(value, Standin) else None
+    count = context.counts.get(id(value)) if isinstance(value, Standin) else None
     return count if isinstance(count, int) else None
 
 
@@ -83,7 +83,7 @@ def _reconstruct(use: Use, context: Context) -> str | None:
     if name not in _SUBTYPES and not context.may_be_made(name):
         return "its first argument is not an array class that the policy allows"
     if use.target is not None:
-        context.notes["array", id(use.target)] = context.index
+        context.arrays[id(use.target)] = context.index
     return None
 
 
@@ -96,7 +96,7 @@ def _masked_reconstruct(use: Use, context: Context) -> str | None:
     if global_name(args[0]) not in _MASKED or global_name(args[1]) not in _SUBTYPES:
         return "its classes are not a masked array and an array"
     if use.target is not None:
-        context.notes["array", id(use.target)] = context.index
+        context.arrays[id(use.target)] = context.index
     return None
 
 
@@ -143,17 +143,17 @@ def _check_state(
     parts: frozenset[str] | None = _PARTS,
 ) -> str | None:
     """The common part; ``parts`` may be used between the making of the array and its state, ``None`` for all."""
-    made = context.notes.pop(("array", id(use.target)), None)
+    made = context.arrays.pop(id(use.target), None)
     if made is None:
         return "the state of an array is set twice, or on something that is no array"
     kind, count = dtype_of(dtype, context), extent(shape)
-    context.notes["count", id(use.target)] = count
+    context.counts[id(use.target)] = count
     if kind is None or count is None or type(order) not in (bool, int):
         return "the array's dtype, shape or order is malformed"
     if kind.has_objects:
         if type(data) is not list or len(data) != count:
             return "an array of objects does not have as many items as its shape"
-        context.notes["objects", id(use.target)] = id(dtype), count
+        context.objects[id(use.target)] = id(dtype), count
         return None
     if count * max(kind.size, 1) >= 1 << 62:
         return "the array's shape is impossible"
@@ -161,9 +161,10 @@ def _check_state(
         return "the array's data is not bytes"
     if type(data) is list:
         return "an array of numbers has a list for its data"
-    between = context.uses[made + 1 : context.index]
-    if parts is not None and any(other.kind is not Kind.REFERENCE and other.name not in parts for other in between):
-        return "the state of an array is set long after the array was made"
+    if parts is not None and context.index - made > 1:
+        between = context.uses[made + 1 : context.index]
+        if any(other.kind is not Kind.REFERENCE and other.name not in parts for other in between):
+            return "the state of an array is set long after the array was made"
     return None
 
 
@@ -195,7 +196,7 @@ def _scalar(use: Use, context: Context) -> str | None:
         return "its arguments are not a dtype and a value (without a value it allocates the item size)"
     if not kind.has_objects:
         return None if is_bytes_like(args[1]) else "the scalar's value is not bytes"
-    if context.notes.get(("objects", id(args[1]))) == (id(args[0]), 1):
+    if context.objects.get(id(args[1])) == (id(args[0]), 1):
         return None
     return "a scalar with objects has to be written as an array of one item and of the same dtype"
 
@@ -212,7 +213,7 @@ def _frombuffer(use: Use, context: Context) -> str | None:
     if len(args) == 5 and args[4] is not None and extent(args[4]) is None:
         return "its order of axes is malformed"
     if use.target is not None:
-        context.notes["count", id(use.target)] = extent(args[2])
+        context.counts[id(use.target)] = extent(args[2])
     return None
 
 

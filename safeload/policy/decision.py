@@ -16,6 +16,8 @@ from safeload.program import Kind, Standin, StandinType
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from safeload.policy.arguments import Check
+    from safeload.policy.dtypes import DType
     from safeload.policy.model import Policy
     from safeload.program import Program, Use
 
@@ -47,22 +49,47 @@ _HARMLESS = frozenset({"__notes__", "__doc__", "__module__", "__name__", "__qual
 
 
 class Context:
-    """What argument rules may know: the policy, the program, and what they noted about earlier uses."""
+    """What argument rules may know: the policy, the program, and what they noted about earlier uses.
 
-    __slots__ = ("index", "notes", "policy", "uses")
+    What is known about an object is kept by the ``id`` of its stand-in, which the program keeps alive.
+
+    Attributes:
+        policy: the policy that decides.
+        uses: the whole program.
+        index: of the use that is judged.
+        states: objects that have got their state.
+        dtypes: what a dtype describes.
+        arrays: where an array was made that still waits for its state.
+        counts: the number of items of an array.
+        objects: for an array of objects, its dtype's id and its number of items.
+        arrows: the number of buffers of an Arrow type.
+        bound_methods: whether a method was looked up on an instance.
+    """
+
+    __slots__ = (
+        "_budget", "arrays", "arrows", "bound_methods", "counts", "dtypes", "index", "key_sets", "objects", "policy", "states",
+        "uses",
+    )  # fmt: skip
 
     def __init__(self, policy: Policy, uses: tuple[Use, ...]) -> None:
         self.policy = policy
         self.uses = uses
         self.index = 0
-        self.notes: dict[Any, Any] = {}
+        self.states: set[int] = set()
+        self.dtypes: dict[int, DType] = {}
+        self.arrays: dict[int, int] = {}
+        self.counts: dict[int, int | None] = {}
+        self.objects: dict[int, tuple[int, int]] = {}
+        self.arrows: dict[int, int | None] = {}
+        self.bound_methods = False
+        self.key_sets: set[tuple[Any, ...]] = set()
+        self._budget = 0
 
     def budget(self) -> int:
         """How many items something may claim to have that is expanded: a few millions more than the pickle's data."""
-        found = self.notes.get("budget")
-        if found is None:
-            found = self.notes["budget"] = 10_000_000 + sum(_weight(use.args) for use in self.uses)
-        return int(found)
+        if not self._budget:
+            self._budget = 10_000_000 + sum(_weight(use.args) for use in self.uses)
+        return self._budget
 
     def may_be_made(self, name: str | None) -> bool:
         """Whether the policy lets ``name`` be constructed with any arguments."""
@@ -119,22 +146,25 @@ def _judge(policy: Policy, uses: tuple[Use, ...], conditional: dict[tuple[Kind, 
     """Apply the argument rules to every use that has one."""
     from safeload.policy.arguments import find_rules
 
-    rules = {operation: find_rules(condition) for operation, condition in conditional.items()}
+    rules: dict[str, list[tuple[Kind, tuple[Check, ...]]]] = {}
+    for (kind, name), condition in conditional.items():
+        rules.setdefault(name, []).append((kind, find_rules(condition)))
     context = Context(policy, uses)
     refused: dict[tuple[Kind, str], str] = {}
     for index, use in enumerate(uses):
-        operation = use[0], use[1]
-        if operation not in rules or operation in refused:
-            continue
-        context.index = index
-        reason = check_state(use, context) if use[0] is Kind.STATE else None
-        if reason is None:
-            for rule in rules[operation]:
-                reason = rule(use, context)
-                if reason is None:
-                    break
-        if reason is not None:
-            refused[operation] = reason
+        kind = use[0]
+        for judged, checks in rules.get(use[1], ()):
+            if judged is not kind:
+                continue
+            context.index = index
+            reason = check_state(use, context) if kind is Kind.STATE else None
+            if reason is None:
+                for check in checks:
+                    reason = check(use, context)
+                    if reason is None:
+                        break
+            if reason is not None:
+                refused.setdefault((kind, use[1]), reason)
     return [_argument(kind, name, reason) for (kind, name), reason in refused.items()]
 
 
@@ -150,10 +180,9 @@ def check_state(use: Use, context: Context) -> str | None:
     what the unpickler calls the next time it sets a state or adds items.
     """
     if use.target is not None:
-        mark = "state", id(use.target)
-        if mark in context.notes:
+        if id(use.target) in context.states:
             return "the state of one object is set twice"
-        context.notes[mark] = True
+        context.states.add(id(use.target))
     state = use.args[0] if use.args else None
     if type(state) is dict:
         return _check_dict(state, context)
@@ -168,7 +197,7 @@ def check_state(use: Use, context: Context) -> str | None:
 
 def _check_dict(state: dict[Any, Any], context: Context) -> str | None:
     keys = tuple(state)
-    if keys in context.notes:
+    if keys in context.key_sets:
         return None
     for key in keys:
         if isinstance(key, str) and key.startswith("__") and key.endswith("__") and key not in _HARMLESS:
@@ -178,7 +207,7 @@ def _check_dict(state: dict[Any, Any], context: Context) -> str | None:
             if isinstance(state[method], (StandinType, Standin)):
                 return f"the state replaces the method {method!r}"
             return None
-    context.notes[keys] = True
+    context.key_sets.add(keys)
     return None
 
 

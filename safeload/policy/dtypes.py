@@ -65,10 +65,10 @@ class DType(NamedTuple):
 
 def dtype_of(value: Any, context: Context, *, seal: bool = True) -> DType | None:
     """The description of a dtype stand-in, from now on fixed, or ``None`` if it is none or was refused."""
-    found = context.notes.get(("dtype", id(value))) if isinstance(value, Standin) else None
+    found = context.dtypes.get(id(value)) if isinstance(value, Standin) else None
     if found is not None and seal and not found.sealed:
         found = found._replace(sealed=True)
-        context.notes["dtype", id(value)] = found
+        context.dtypes[id(value)] = found
     return found if isinstance(found, DType) else None
 
 
@@ -91,7 +91,7 @@ def _dtype_call(use: Use, context: Context) -> str | None:
         if described is None:
             return f"there is no type {match[0]!r}"
     if use.target is not None:
-        context.notes["dtype", id(use.target)] = described
+        context.dtypes[id(use.target)] = described
     return None
 
 
@@ -118,7 +118,7 @@ def _string_dtype(use: Use, context: Context) -> str | None:
     if not 1 <= len(args) <= 2 or args[0] not in (0, 1) or not _is_missing_value(missing):
         return "its arguments are not a flag and a missing value"
     if use.target is not None:
-        context.notes["dtype", id(use.target)] = DType("T", 16, _LIST_PICKLE, context.index, sealed=True)
+        context.dtypes[id(use.target)] = DType("T", 16, _LIST_PICKLE, context.index, sealed=True)
     return None
 
 
@@ -148,9 +148,9 @@ def _dtype_state(use: Use, context: Context) -> str | None:
     found = _read_state(state, known, context)
     if isinstance(found, str):
         return found
-    if context.notes["dtype", id(use.target)].sealed:  # by one of its own fields
+    if context.dtypes[id(use.target)].sealed:  # by one of its own fields
         return "the dtype contains itself"
-    context.notes["dtype", id(use.target)] = found._replace(sealed=True)
+    context.dtypes[id(use.target)] = found._replace(sealed=True)
     return None
 
 
@@ -278,5 +278,5 @@ def _old_state(state: Any, known: DType, use: Use, context: Context) -> str | No
         known = known._replace(size=size)
     elif size not in (-1, known.size):
         return refused
-    context.notes["dtype", id(use.target)] = known._replace(sealed=True)
+    context.dtypes[id(use.target)] = known._replace(sealed=True)
     return None

@@ -318,7 +318,7 @@ def _arrow_type(use: Use, context: Context) -> str | None:
             ):
                 return "an argument is not text, a number or a data type"
     if use.target is not None:
-        context.notes["arrow", id(use.target)] = _buffer_count(function, use.args)
+        context.arrows[id(use.target)] = _buffer_count(function, use.args)
     return None
 
 
@@ -342,7 +342,7 @@ def _arrow_array(use: Use, context: Context) -> str | None:
     if len(args) != 1 or type(args[0]) is not tuple or len(args[0]) != 7:
         return "its argument is not the parts of an array"
     dtype, length, nulls, offset, buffers, children, dictionary = args[0]
-    count = context.notes.get(("arrow", id(dtype)))
+    count = context.arrows.get(id(dtype))
     if count is None or children != [] or dictionary is not None:
         return "the array's type is nested, which cannot be checked"
     if any(type(number) is not int or not -1 <= number < 1 << 48 for number in (length, nulls, offset)):
