@@ -6,6 +6,7 @@ Rule: a scan never raises for what is in an artifact; whatever cannot be judged 
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from safeload.artifact import ENVELOPE_BYTE, open_artifact, open_envelope, signe
 from safeload.errors import EnvelopeError, FormatError, LimitExceededError, PolicyError, SafeloadError
 from safeload.findings import Finding, Report, Severity, Verdict
 from safeload.formats.detect import HEAD, known_container, looks_like_pickle_head
-from safeload.formats.sources import BytesSource, source_for_file
+from safeload.formats.sources import BytesSource, FileSource, source_for_file
 from safeload.pipeline import Judgement, Options, judge, judge_broken, report_of
 
 if TYPE_CHECKING:
@@ -64,10 +65,12 @@ def _scan_streams(data: bytes, options: Options, operation: Operation, facts: di
     judgements: list[Judgement] = []
     findings: list[Finding] = []
     position = 0
-    while position < len(data) and len(judgements) < _MAX_STREAMS:
-        rest = data[position:] if position else data
+    while position < len(data):
+        if len(judgements) == _MAX_STREAMS:
+            findings.append(_too_many(position))
+            break
         try:
-            judgement = _judged(rest, options, operation)
+            judgement = _judged(data, position, options, operation)
         except SafeloadError as error:
             broken = _broken(error, options)
             if not judgements and broken is None and not looks_like_pickle_head(data):
@@ -105,7 +108,7 @@ def programs(path: str | os.PathLike[str]) -> list[Program]:
     position = 0
     with SILENT.operation("scan") as operation:
         while position < len(data):
-            judgement = _judged(data[position:] if position else data, options, operation)
+            judgement = _judged(data, position, options, operation)
             position += judgement.census.size
             harmful = next((finding for finding in judgement.findings if finding.verdict is Verdict.MALICIOUS), None)
             if harmful is not None:
@@ -123,14 +126,28 @@ def _trailing(size: int, position: int) -> Finding:
     return Finding("format.trailing", Severity.MEDIUM, message, f"byte {position}", verdict=Verdict.MALFORMED)
 
 
-def _judged(data: bytes, options: Options, operation: Operation) -> Judgement:
+def _too_many(position: int) -> Finding:
+    message = f"the file holds more than {_MAX_STREAMS:,} pickles; what follows byte {position} was not looked at. Split the file"
+    return Finding("limit.streams", Severity.HIGH, message, f"byte {position}", verdict=Verdict.UNKNOWN)
+
+
+def _judged(data: bytes, position: int, options: Options, operation: Operation) -> Judgement:
     """Judge a stream whatever the encoding of its Python 2 strings; who loads it has to name it."""
     try:
-        return judge(BytesSource(data), options, operation)
+        return judge(_source_at(data, position), options, operation)
     except FormatError as error:
         if not isinstance(error.__cause__, UnicodeDecodeError):
             raise
-    return judge(BytesSource(data), options._replace(encoding="latin1"), operation)
+    return judge(_source_at(data, position), options._replace(encoding="latin1"), operation)
+
+
+def _source_at(data: bytes, position: int) -> BytesSource | FileSource:
+    """The stream at ``position``. A copy of all that follows it would cost the square of the file's size."""
+    if not position:
+        return BytesSource(data)
+    file = io.BytesIO(data)  # shares the bytes
+    file.seek(position)
+    return FileSource(file, position)
 
 
 def _broken(error: SafeloadError, options: Options) -> Judgement | None:

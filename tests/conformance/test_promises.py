@@ -406,6 +406,15 @@ def test_g13_an_object_or_a_safeload_error(data):
     assert safeload.scan(data).verdict in ("clean", "unknown", "malicious", "malformed", "skipped")
 
 
+def test_g13_what_was_not_looked_at_is_not_clean(monkeypatch):
+    """A scan that gives up behind many pickles says so: the next one may be the hostile one."""
+    monkeypatch.setattr("safeload.scanning._MAX_STREAMS", 5)
+    assert safeload.scan(pickle.dumps(1) * 5).verdict == "clean"
+    report = safeload.scan(pickle.dumps(1) * 5 + stream(EVIL))
+    assert report.verdict == "unknown"
+    assert [finding.rule_id for finding in report.findings] == ["limit.streams"]
+
+
 def test_g14_scanning_loads_nothing(application, evil):
     """Neither what is refused nor what is allowed happens, inside an envelope too."""
     policy = safeload.Policy.packs("data").allow("application.Allowed")
