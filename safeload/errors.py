@@ -31,6 +31,7 @@ __all__ = [
     "ProtocolError",
     "SafeloadError",
     "SchemaError",
+    "TextError",
     "TruncatedError",
     "VerificationError",
 ]
@@ -84,7 +85,34 @@ class FormatError(SafeloadError, pickle.UnpicklingError):
             detail = f"{error}; for a pickle written by Python 2 pass encoding='latin1' (or 'bytes')"
         else:
             detail = f"the unpickler raised {type(error).__name__}"  # its text may quote payload
+        if cls is FormatError and isinstance(error, UnicodeDecodeError):
+            return TextError(f"not a well-formed pickle: {detail[:300]}", encoding=error.encoding)
         return _mixed(cls, error)(f"not a well-formed pickle: {detail[:300]}")
+
+
+class TextError(FormatError, UnicodeDecodeError):
+    """A string is not in the encoding that it is read with (also a ``UnicodeDecodeError``, as with ``pickle.load``)."""
+
+    default_code = "format.text"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        encoding: str = "",
+        code: str | None = None,
+        stage: str | None = None,
+        report: Report | None = None,
+    ) -> None:
+        # What could not be decoded is payload and stays out of the error.
+        UnicodeDecodeError.__init__(self, encoding, b"", 0, 0, message)
+        self.args = (message,)
+        self.code = code or self.default_code
+        self.stage = stage or self.default_stage
+        self.report = report
+
+    def __str__(self) -> str:
+        return self.reason
 
 
 class TruncatedError(FormatError, EOFError):

@@ -94,10 +94,17 @@ def encode(operations: Iterable[tuple[Kind, str]]) -> bytes:
         if not name:
             continue
         module, _, attribute = name.partition(":") if ":" in name else name.rpartition(".")
-        load = b"c" + module.encode("utf-8", "replace") + b"\n" + attribute.encode("utf-8", "replace") + b"\n"
-        parts.append(load + _SUFFIX[kind] + b"a")
+        parts.append(_load(module, attribute) + _SUFFIX[kind] + b"a")
     parts.append(b".")
     return b"".join(parts)
+
+
+def _load(module: str, attribute: str) -> bytes:
+    """GLOBAL, or for a name that it cannot spell for fickling, which reads it as ASCII, STACK_GLOBAL."""
+    if (module + attribute).isascii():
+        return f"c{module}\n{attribute}\n".encode()
+    texts = [text.encode("utf-8", "replace") for text in (module, attribute)]
+    return b"".join(b"X" + len(text).to_bytes(4, "little") + text for text in texts) + b"\x93"
 
 
 _SUFFIX = {

@@ -36,6 +36,7 @@ class Deviation(NamedTuple):
 
     reason: str
     codes: tuple[str, ...]
+    ends: bool = False  # the test does not load, so pickle cannot answer: the refusal ends it
 
 
 _EXTENSION = Deviation(
@@ -58,6 +59,11 @@ _COMPUTED_CLASS = Deviation(
 _PARTIAL = Deviation(
     "protocols 2 and 3 call the result of functools.partial; a callable has to be named",
     ("policy.argument", "policy.computed-call"),
+)
+_OWN_WORDS = Deviation("pickle refuses too; the message is not its message to the letter", ("format.malformed",))
+_NO_NAME = Deviation("a global's name that is not made of identifiers is refused", ("format.global-name",))
+_NOT_NAMED = Deviation(
+    "find_class answers for names that the policy allows, and refuses all others", ("policy.not-allowed",), ends=True
 )
 _TRAILING = Deviation("bytes behind a pickle in loads() are refused: something may hide there", ("format.trailing",))
 _PERSISTENT = Deviation(
@@ -91,6 +97,15 @@ DEVIATIONS: dict[str, Deviation] = {
     "GrantedCodeTests.test_py_methods": _COMPUTED_CLASS._replace(codes=("policy.computed-call",)),
     "GrantedCodeTests.test_c_methods": _COMPUTED_CLASS._replace(codes=("policy.computed-call",)),
     "test_return_correct_type": _PERSISTENT,
+    "test_protocol0_is_ascii_only": _OWN_WORDS,
+    # From Python 3.13 on.
+    "test_load_stack_global": _NO_NAME,
+    "AbstractUnpickleTests.test_bad_ext_code": _EXTENSION,
+    "test_bad_ext_inverted_registry": _EXTENSION,
+    "test_bytes_memoization": _GETATTR,
+    "test_bytearray_memoization": _GETATTR,
+    "test_recursive_nested_names2": _GETATTR,
+    "UnpicklerTests.test_find_class": _NOT_NAMED,
 }
 
 
@@ -101,12 +116,12 @@ _CALLED = """
     collections.UserList http.cookies.Morsel http.cookies.SimpleCookie os.stat_result os.statvfs_result os.terminal_size time.struct_time
 """
 # What they only name.
-_NAMED = "dbm.whichdb functools.reduce math.log operator.itemgetter types.FunctionType"
+_NAMED = "dbm.whichdb functools.reduce math.log os.path.join builtins:str.upper mödule.glöbal"
 # Classes that tests define while they run, by their place in the suite's module.
 _DEFINED_LATER = """
     Bad Clearer Nested Nested.A Nested.A.B Nested.A.B.C PyMethodsTest PyMethodsTest.Nested PyMethodsTest.Nested.ketchup
     PyMethodsTest.Nested.maple PyMethodsTest.Nested.pie PyMethodsTest.biscuits PyMethodsTest.cheese PyMethodsTest.wine
-    Recursive Recursive.mod.Recursive Recursive.ref.Recursive Subclass Subclass.Nested
+    Recursive Recursive.mod.Recursive Recursive.ref Subclass Subclass.Nested
     Subclass.Nested.count Subclass.count
 """
 
@@ -169,7 +184,7 @@ class Refusals:
 
 def deviation_of(case: type[SafeloadCase], test: str) -> Deviation | None:
     """The entry of ``DEVIATIONS`` for a test; what only a policy refuses loads where nothing is refused by one."""
-    exact = DEVIATIONS.get(f"{case.__name__}.{test}")
+    exact = next((DEVIATIONS[name] for base in case.__mro__ if (name := f"{base.__name__}.{test}") in DEVIATIONS), None)
     deviation = exact or DEVIATIONS.get(test)
     if deviation is not None and exact is None and case.policy.grants_code:
         return None if deviation.codes[0].startswith("policy.") else deviation
@@ -200,7 +215,12 @@ class SafeloadCase(unittest.TestCase):
 
         @functools.wraps(test)
         def deviating():
-            test()
+            if deviation.ends:
+                with pytest.raises(safeload.SafeloadError) as caught:
+                    test()
+                self.refusals.seen = _codes(caught.value)
+            else:
+                test()
             assert self.refusals.seen == set(deviation.codes), "listed as a deviation, but not refused so"
 
         setattr(self, name, deviating)
@@ -224,7 +244,9 @@ class _Dumps:
 class InMemoryTests(suite.AbstractPickleTests, suite.AbstractUnpickleTests, SafeloadCase):
     """``loads`` and ``dumps``."""
 
-    test_framed_write_sizes_with_delayed_writer = None  # needs a Pickler class
+    test_framed_write_sizes_with_delayed_writer = None  # these need a Pickler or Unpickler class
+    test_find_class = None
+    test_custom_find_class = None
 
     def dumps(self, obj, protocol=None, **options):
         return safeload.dumps(obj, protocol, **options)
@@ -257,6 +279,9 @@ class UnpicklerTests(_Dumps, suite.AbstractPickleTests, suite.AbstractUnpickleTe
 class FlowTests(_Dumps, suite.AbstractUnpickleTests, SafeloadCase):
     """``load`` from files that have ``read`` and ``readline`` only, so that nothing may be read ahead."""
 
+    test_find_class = None
+    test_custom_find_class = None
+
     def loads(self, data, **options):
         options = _relisted(options)
         return self.refusals.load(
@@ -267,6 +292,9 @@ class FlowTests(_Dumps, suite.AbstractUnpickleTests, SafeloadCase):
 
 class BufferedFlowTests(_Dumps, suite.AbstractUnpickleTests, SafeloadCase):
     """``load`` from a flow with a small buffer."""
+
+    test_find_class = None
+    test_custom_find_class = None
 
     def loads(self, data, **options):
         options = _relisted(options)
@@ -364,24 +392,17 @@ class HookTests(suite.AbstractHookTests, SafeloadCase):
 
 if hasattr(suite, "AbstractPicklingErrorTests"):  # from Python 3.13 on
 
-    class InMemoryPicklingErrorTests(suite.AbstractPicklingErrorTests, SafeloadCase):
-        """Errors of ``dumps``."""
-
-        py_version = False
-
-        def dumps(self, obj, protocol=None, **options):
-            return safeload.dumps(obj, protocol, **options)
-
     class PicklingErrorTests(_Dumps, suite.AbstractPicklingErrorTests, SafeloadCase):
         """Errors of ``Pickler``."""
 
-        py_version = False
         pickler = safeload.Pickler
 
 
+@pytest.mark.skipif(not hasattr(suite, "AbstractPicklingErrorTests"), reason="an older suite has fewer tests")
 def test_the_list_of_deviations_names_tests() -> None:
     """A deviation of a test that does not exist would explain nothing."""
     cases = {name: value for name, value in globals().items() if isinstance(value, type) and name.endswith("Tests")}
     for entry in DEVIATIONS:
         case, _, test = entry.rpartition(".")
-        assert any(callable(getattr(cases[name], test, None)) for name in ([case] if case else cases)), entry
+        holders = [cases.get(case) or getattr(suite, case)] if case else cases.values()
+        assert any(callable(getattr(holder, test, None)) for holder in holders), entry
