@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from safeload.findings import Finding, Severity, Verdict
-from safeload.program import Kind, Standin, StandinType
+from safeload.program import Kind, Standin, StandinType, producer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -44,6 +44,8 @@ _NEVER = {
 
 # The unpickler looks these up on the instance, where a state can put any callable that may be referenced.
 _METHODS = ("append", "extend", "add")
+# Subclasses of dict that packs let be made, with or without content.
+_DICTS = frozenset({"collections.Counter", "collections.OrderedDict", "collections.defaultdict"})
 # Special names that the unpickler and the interpreter never call.
 _HARMLESS = frozenset({"__notes__", "__doc__", "__module__", "__name__", "__qualname__", "__orig_class__"})
 
@@ -64,11 +66,12 @@ class Context:
         objects: for an array of objects, its dtype's id and its number of items.
         arrows: the number of buffers of an Arrow type.
         bound_methods: whether a method was looked up on an instance.
+        contents: what objects were made with and given as items, once somebody has asked.
     """
 
     __slots__ = (
-        "_budget", "arrays", "arrows", "bound_methods", "counts", "dtypes", "index", "key_sets", "objects", "policy", "states",
-        "uses",
+        "_budget", "arrays", "arrows", "bound_methods", "contents", "counts", "dtypes", "index", "key_sets", "objects", "policy",
+        "states", "uses",
     )  # fmt: skip
 
     def __init__(self, policy: Policy, uses: tuple[Use, ...]) -> None:
@@ -82,6 +85,7 @@ class Context:
         self.objects: dict[int, tuple[int, int]] = {}
         self.arrows: dict[int, int | None] = {}
         self.bound_methods = False
+        self.contents: dict[int, list[Use]] | None = None
         self.key_sets: set[tuple[Any, ...]] = set()
         self._budget = 0
 
@@ -177,19 +181,38 @@ def check_state(use: Use, context: Context) -> str | None:
 
     A state is written into the instance's dict, or set attribute by attribute if it is the second item of a pair. Then
     ``__class__`` makes the instance one of another class, and an attribute called ``__setstate__`` or ``append`` is
-    what the unpickler calls the next time it sets a state or adds items.
+    what the unpickler calls the next time it sets a state or adds items. The C code takes instances of subclasses of
+    dict and tuple for the same, and their content is not in the trace: what was filled by the stream is refused.
     """
     if use.target is not None:
         if id(use.target) in context.states:
             return "the state of one object is set twice"
         context.states.add(id(use.target))
     state = use.args[0] if use.args else None
-    if type(state) is dict:
-        return _check_dict(state, context)
-    if type(state) is tuple and len(state) == 2:
-        for part in state:
-            if type(part) is dict:
-                reason = _check_dict(part, context)
+    for part in state if type(state) is tuple and len(state) == 2 else (state,):
+        reason = None
+        if type(part) is dict:
+            reason = _check_dict(part, context)
+        elif isinstance(part, Standin):
+            reason = _check_object(part, context)
+        if reason is not None:
+            return reason
+    return None
+
+
+def _check_object(state: Standin, context: Context) -> str | None:
+    """The same for an object as the state: a dict that was filled, or a pair (a named tuple) with a dict in it."""
+    if context.contents is None:
+        context.contents = {}
+        for use in context.uses:
+            if use.target is not None and use.kind in (Kind.ITEMS, Kind.CONSTRUCT, Kind.CALL):
+                context.contents.setdefault(id(use.target), []).append(use)
+    for use in context.contents.get(id(state), ()):
+        if use.kind is Kind.ITEMS or (producer(state) in _DICTS and use.args):
+            return "the state was filled like a dict, and its keys cannot be seen; it has to be a plain dict"
+        for item in use.args:
+            for part in item if type(item) is tuple else (item,):
+                reason = _check_dict(part, context) if type(part) is dict else None
                 if reason is not None:
                     return reason
     return None
@@ -202,12 +225,14 @@ def _check_dict(state: dict[Any, Any], context: Context) -> str | None:
     for key in keys:
         if isinstance(key, str) and key.startswith("__") and key.endswith("__") and key not in _HARMLESS:
             return f"the state sets the special attribute {key[:40]!r}"
+    ordinary = True
     for method in _METHODS:
         if method in state:
             if isinstance(state[method], (StandinType, Standin)):
                 return f"the state replaces the method {method!r}"
-            return None
-    context.key_sets.add(keys)
+            ordinary = False  # the next state with these keys may have other values
+    if ordinary:
+        context.key_sets.add(keys)
     return None
 
 

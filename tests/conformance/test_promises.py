@@ -59,6 +59,10 @@ class Allowed:
 class Plain:
     pass
 
+class Pair(tuple):
+    def __new__(cls, a, b):
+        return tuple.__new__(cls, (a, b))
+
 def function(*args):
     done.append("call")
     return Plain()
@@ -248,6 +252,20 @@ NEVER = {
     + text("extend")
     + name("application", "Allowed")
     + b"sb(K\x01K\x02e",
+    "class replaced by a named tuple": PLAIN
+    + b")\x81"
+    + name("application", "Pair")
+    + b"N}"
+    + text("__class__")
+    + name("application", "Allowed")
+    + b"s\x86\x81b",
+    "class replaced by an OrderedDict": PLAIN
+    + b")\x81N"
+    + name("collections", "OrderedDict")
+    + b")R"
+    + text("__class__")
+    + name("application", "Allowed")
+    + b"s\x86b",
 }
 
 
@@ -255,7 +273,7 @@ NEVER = {
 def test_g6_no_permission_adds_up_to_a_call(application, code):
     """Classes that may be made and given a state cannot be combined into a call that nobody allowed."""
     policy = safeload.Policy.packs("data").allow("application.Plain").allow("application.Allowed")
-    policy = policy.allow("application.function", call=True)
+    policy = policy.allow("application.Pair").allow("application.function", call=True)
     with pytest.raises(safeload.SafeloadError):
         safeload.loads(stream(code), policy=policy)
     assert "init" not in application.done
