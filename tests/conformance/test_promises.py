@@ -225,7 +225,8 @@ def test_g6_each_permission_gives_itself_only(application, granted, used):
 
 PLAIN = name("application", "Plain")
 NEVER = {
-    "state of a class": name("application", "Plain") + b"}" + text("x") + b"K\x01sb",
+    "state of a class": PLAIN + b"}" + text("x") + b"K\x01sb",
+    "attribute of a class": PLAIN + b"N}" + text("x") + b"K\x01s\x86b",
     "call of a result": name("application", "function") + b")R)R",
     "class replaced in a state": PLAIN + b")\x81}" + text("__class__") + name("application", "Allowed") + b"sb",
     "class replaced in slots": PLAIN + b")\x81N}" + text("__class__") + name("application", "Allowed") + b"s\x86b",
