@@ -61,13 +61,16 @@ class FileSource:
 
     def __init__(self, file: Any, origin: int) -> None:
         self.file = file
-        self._stamp = _stamp(file)
         self.origin = origin
+        self._stamp: tuple[int, int] | None = None
         # So much may be asked for in one read: not more than there is.
-        self._at_hand = self._stamp[0] if self._stamp else 0
+        self._at_hand = 0
         if type(file) is io.BytesIO:
             self._at_hand = file.seek(0, os.SEEK_END)
             file.seek(origin)
+        elif (stamp := _stamp(file)) is not None:
+            self._stamp = stamp
+            self._at_hand = stamp[0]
         self.dropped = 0  # bytes of the stream that came before data[0]
         self.data = b""
 
