@@ -205,9 +205,11 @@ class Loader:
             if key is not None or is_path:
                 data = self._dumped(obj, protocol, key, fix_imports, buffer_callback, sealing, operation)
                 if is_path:
-                    from safeload.envelope import write_path
+                    from safeload.envelope import AtomicFile
 
-                    write_path(os.fsdecode(target), [data])
+                    with AtomicFile(os.fsdecode(target)) as file:
+                        file.write(data)
+                        file.commit()
                 else:
                     target.write(data)
                 return

@@ -507,3 +507,18 @@ def test_g16_no_payload_is_in_an_event():
     assert len(events) >= 8
     assert "4711" not in json.dumps(events)
     assert "0815" not in json.dumps(events)
+
+
+# G19: writes.
+
+
+@pytest.mark.parametrize("suite", [None, "hs256", "hs256-gcm"])
+def test_g19_a_failed_dump_leaves_the_old_file(suite, tmp_path):
+    """An object that cannot be pickled half-way does not cost what was there before, and leaves nothing beside it."""
+    key = safeload.Key.generate(suite) if suite else None
+    path = tmp_path / "artifact"
+    safeload.dump([1, 2], path, key=key)
+    with pytest.raises((TypeError, AttributeError, pickle.PicklingError)):
+        safeload.dump([bytes(100_000), lambda: None], path, key=key)
+    assert safeload.load(path, keys=key) == [1, 2]
+    assert [found.name for found in tmp_path.iterdir()] == ["artifact"]
