@@ -2,7 +2,8 @@
 
 Rules: the two sides of a ratio take turns, in one process, and the best of their rounds counts (noise only adds). The
 garbage collector is on, as a user has it, and has just run before each round. What a call returns lives until the
-clock has stopped: nobody loads an object to drop it. Every row runs in a process of its own, so that what one row
+clock has stopped: nobody loads an object to drop it. safeload remembers what it has judged clean; it is made to
+forget that before each round, unless a row is about just that. Every row runs in a process of its own, so that what one row
 imports or leaves on the heap cannot slow down another.
 """
 
@@ -22,7 +23,7 @@ __all__ = ["compare", "peak_memory", "start_up"]
 
 
 def compare(
-    baseline: Callable[[], Any], ours: Callable[[], Any], *, rounds: int, inner: int = 1
+    baseline: Callable[[], Any], ours: Callable[[], Any], *, rounds: int, before: Callable[[], Any] = lambda: None
 ) -> tuple[float, float]:
     """Best seconds per call of both sides.
 
@@ -30,7 +31,7 @@ def compare(
         baseline: what a user does without safeload.
         ours: the same with safeload.
         rounds: how often each side has its turn.
-        inner: calls per turn, for calls far below a millisecond.
+        before: is called before each turn, with the clock stopped.
     """
     best = [float("inf"), float("inf")]
     sides = [(0, baseline), (1, ours)]
@@ -38,23 +39,13 @@ def compare(
     ours()
     for turn in range(rounds):
         for index, call in sides if turn % 2 else reversed(sides):
-            best[index] = min(best[index], _timed(call, inner))
+            before()
+            gc.collect()
+            begin = perf_counter()
+            kept = call()
+            best[index] = min(best[index], perf_counter() - begin)
+            del kept
     return best[0], best[1]
-
-
-def _timed(call: Callable[[], Any], inner: int) -> float:
-    gc.collect()
-    if inner == 1:
-        begin = perf_counter()
-        kept = call()
-        took = perf_counter() - begin
-        del kept
-        return took
-    turns = range(inner)
-    begin = perf_counter()
-    for _ in turns:
-        call()
-    return (perf_counter() - begin) / inner
 
 
 def peak_memory() -> int:

@@ -54,6 +54,8 @@ def _workloads(effort: rows.Effort, folder: Path) -> list[tuple[str, Callable[[A
 
 
 def _print_stages(title: str, call: Callable[[Any], object], times: int) -> None:
+    from safeload.pipeline import judgements
+
     now: dict[str, int] = defaultdict(int)
 
     def collect(event: Event) -> None:
@@ -67,12 +69,14 @@ def _print_stages(title: str, call: Callable[[Any], object], times: int) -> None
     best: dict[str, int] = {}
     for _ in range(5 if times == 1 else times):
         now.clear()
+        judgements.clear()
         call(collect)
         for stage, spent in now.items():
             best[stage] = min(spent, best.get(stage, spent))
     print(f"{title}: microseconds per stage, best of several (with the cost of auditing)")
     for stage, spent in best.items():
         print(f"    {stage:<24} {spent:>12,}")
+    judgements.clear()
     profiler = cProfile.Profile()
     profiler.enable()
     for _ in range(times):
