@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 import io
+import os
+import select
+import signal
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -68,3 +76,69 @@ def marker(tmp_path: Path) -> Path:
 def refused(marker: Path) -> Refusal:
     """Asserts that a stream is refused everywhere and has no effect."""
     return Refusal(marker)
+
+
+class Outcome(NamedTuple):
+    """How an attack in a process of its own ended: ``"loaded"``, ``"refused"``, ``"escaped"``, ``"crash"`` or ``"hang"``."""
+
+    kind: str
+    code: str = ""
+    detail: str = ""
+
+
+@pytest.fixture
+def isolated() -> Callable[..., Outcome]:
+    """Runs an attack in a fork with bounded memory and a hang guard; the fork has to live and say what happened."""
+    if not hasattr(os, "fork"):  # pragma: no cover
+        pytest.skip("needs fork")
+    return _isolated
+
+
+def _isolated(
+    data: bytes, *, scan: bool = False, guard: float = 30.0, memory: int = 1 << 31, **options: Any
+) -> Outcome:
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:  # pragma: no cover - another process
+        os.close(reader)
+        try:
+            _limit_memory(memory)
+            answer = _attack(data, scan=scan, options=options)
+        except BaseException as error:
+            answer = f"escaped\t{type(error).__name__}\t{str(error)[:200]!r}"
+        os.write(writer, answer.encode("utf-8", "replace")[:4000])
+        os._exit(0)
+    os.close(writer)
+    try:
+        ready, _, _ = select.select([reader], [], [], guard)
+        text = os.read(reader, 4096).decode("utf-8", "replace") if ready else ""
+        if not ready:
+            os.kill(child, signal.SIGKILL)
+    finally:
+        os.close(reader)
+        _, status = os.waitpid(child, 0)
+    if not ready:
+        return Outcome("hang")
+    return Outcome(*text.split("\t")) if text else Outcome("crash", str(status))
+
+
+def _limit_memory(memory: int) -> None:
+    import resource
+
+    pages = int(Path("/proc/self/statm").read_text().split()[0]) if Path("/proc/self/statm").exists() else 1 << 18
+    limit = pages * resource.getpagesize() + memory
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
+def _attack(data: bytes, *, scan: bool, options: dict[str, Any]) -> str:
+    if scan:
+        report = safeload.scan(data, **options)
+        return f"scanned\t{report.verdict}\t{','.join(finding.rule_id for finding in report.findings[:5])}"
+    try:
+        loaded = safeload.loads(data, **options)
+    except safeload.SafeloadError as error:
+        return f"refused\t{error.code}\t{type(error).__name__}"
+    kind = type(loaded).__name__
+    del loaded  # freeing it must not crash either
+    gc.collect()
+    return f"loaded\t\t{kind}"

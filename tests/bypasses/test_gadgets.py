@@ -10,12 +10,14 @@ import os
 import pickle
 import subprocess
 import sys
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pickle_parts as parts
 import pytest
 from pickle_parts import SPELLINGS, STOP, Raw, call, glob, proto
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class Gadget(NamedTuple):
