@@ -183,7 +183,10 @@ class LoadError(SafeloadError, pickle.UnpicklingError):
 
         Code written for pickle catches ``AttributeError``, ``ImportError``, ``EOFError`` and the like.
         """
-        return _mixed(cls, error)(f"the artifact is allowed but could not be rebuilt: {type(error).__name__}: {error}")
+        # An argument of the error that is no text may be an object of the artifact, and as large as its author likes.
+        plain = all(isinstance(argument, str | int) for argument in error.args)
+        detail = f": {str(error)[:300]}" if plain else ""
+        return _mixed(cls, error)(f"the artifact is allowed but could not be rebuilt: {type(error).__name__}{detail}")
 
 
 # What unpickling raises besides UnpicklingError (documentation of pickle.UnpicklingError), subclasses first.

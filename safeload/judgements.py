@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    # Names by their spelling in the stream, and those that instances are made of.
+    Known = tuple[Mapping[tuple[str, str], str], frozenset[str]]
+
 __all__ = ["MAX_BYTES", "Judgements"]
 
 # Larger artifacts are mostly array bytes, which cost more to hash than to judge.
@@ -26,20 +29,20 @@ class Judgements:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._known: OrderedDict[Any, Mapping[tuple[str, str], str]] = OrderedDict()
+        self._known: OrderedDict[Any, Known] = OrderedDict()
 
-    def get(self, key: Any) -> Mapping[tuple[str, str], str] | None:
-        """The spelled names of a stream that was judged clean under ``key``, or ``None``."""
+    def get(self, key: Any) -> Known | None:
+        """What is known of a stream that was judged clean under ``key``, or ``None``."""
         with self._lock:
             found = self._known.get(key)
             if found is not None:
                 self._known.move_to_end(key)
             return found
 
-    def add(self, key: Any, spellings: Mapping[tuple[str, str], str]) -> None:
+    def add(self, key: Any, known: Known) -> None:
         """Remember a clean judgement."""
         with self._lock:
-            self._known[key] = spellings
+            self._known[key] = known
             if len(self._known) > _ENTRIES:
                 self._known.popitem(last=False)
 

@@ -19,9 +19,11 @@ class Limits:
         max_artifact_bytes: size of the whole artifact.
         max_stream_bytes: size of one opcode stream without its long literals (array bytes).
         max_tuple_depth: nesting of tuples (CPython hashes tuples recursively in C).
+        max_nesting: levels of objects that calls make (some C types are freed recursively).
         max_hash_work: elements visited when every dict key and set member of a stream is hashed once.
         max_probes: longest chain of colliding keys in one dict or set.
-        max_constructed_keys: dict keys and set members in one stream that are made by a call.
+        max_constructed_keys: dict keys and set members in one stream that a call made, so that their hash is not known
+            beforehand (numpy scalars do not count).
         max_integer_digits: length of an integer written as text (protocol 0).
         max_global_name: length of a module or attribute name.
         max_globals: distinct globals in one artifact.
@@ -32,9 +34,10 @@ class Limits:
     max_artifact_bytes: int = 1 << 36
     max_stream_bytes: int = 1 << 30
     max_tuple_depth: int = 500
+    max_nesting: int = 2_000
     max_hash_work: int = 50_000_000
     max_probes: int = 1_000
-    max_constructed_keys: int = 100_000
+    max_constructed_keys: int = 4_096
     max_integer_digits: int = 4_300
     max_global_name: int = 1_024
     max_globals: int = 10_000

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol
 
 from safeload.analysis.census import Census, StreamSource, take_census
 from safeload.analysis.shapes import is_harmless, is_plain
-from safeload.analysis.sharing import is_unshared
 from safeload.errors import FormatError, LoadError, PolicyError, SafeloadError
 from safeload.feed import CodeFeed
 from safeload.formats.sources import BytesSource
@@ -89,6 +88,7 @@ class Judgement(NamedTuple):
     census: Census
     program: Program | None = None
     spellings: Mapping[tuple[str, str], str] | None = None
+    constructed: frozenset[str] = frozenset()  # names that instances are made of without a call
     findings: tuple[Finding, ...] = ()
     notes: tuple[Finding, ...] = ()
     source_code: str = ""
@@ -136,12 +136,13 @@ def rebuild_bytes(data: bytes, options: Options, operation: Operation, *, buffer
         with operation.child("load"):
             return _load_plain(data, options)
     key = (hashlib.sha256(data).digest(), options.policy.digest, *options[1:6])
-    spellings = judgements.get(key)
-    if spellings is None:
+    known = judgements.get(key)
+    if known is None:
         judgement = _judged(BytesSource(data), options, operation, None, whole=True)
-        judgements.add(key, judgement.spellings or {})
+        judgements.add(key, (judgement.spellings or {}, judgement.constructed))
     else:
-        judgement = Judgement(Census(data, [], len(data), 0, bool(spellings), mutable=False), spellings=spellings)
+        census = Census(data, [], len(data), 0, bool(known[0]), mutable=False)
+        judgement = Judgement(census, spellings=known[0], constructed=known[1])
         with operation.child("decide", action="cached", verdict="clean", policy_digest=options.policy.digest):
             pass
     with operation.child("load"):
@@ -226,12 +227,11 @@ def _trailing(size: int) -> NoReturn:
 
 def _trace(census: Census, options: Options) -> Tracer:
     """The exact way: bound what hashing costs, then ask the unpickler what the stream would do."""
+    from safeload.analysis.hashing import KeyWalk
     from safeload.analysis.trace import Tracer
 
-    if not is_unshared(census.code, census.protocol, census.long, options.limits):
-        from safeload.analysis.hashing import KeyWalk
-
-        KeyWalk(options.limits).walk(census.code)
+    with _pause:
+        KeyWalk(options.limits).walk(census.code, census.buffers)
     tracer = Tracer(options.limits, fix_imports=options.fix_imports, encoding=options.encoding, errors=options.errors)
     if census.has_code:
         try:
@@ -256,7 +256,7 @@ def _decided(census: Census, tracer: Tracer, options: Options, operation: Operat
 
 def _decide(census: Census, tracer: Tracer, options: Options) -> Judgement:
     from safeload.analysis.gate import fickling_gate
-    from safeload.program import Program
+    from safeload.program import Kind, Program
 
     program = Program.of(tracer.uses)
     persistent = options.persistent_load is not None
@@ -273,7 +273,10 @@ def _decide(census: Census, tracer: Tracer, options: Options) -> Judgement:
         notes = tuple(note for note in notes if note not in counted)
         findings += [*_with_evidence(refused), *counted]
     findings = sorted(dict.fromkeys(findings), key=_order)
-    return Judgement(census, program, tracer.spellings, tuple(findings), tuple(dict.fromkeys(notes)), gate.source_code)
+    constructed = frozenset(name for kind, name in program.operations if kind is Kind.CONSTRUCT)
+    return Judgement(
+        census, program, tracer.spellings, constructed, tuple(findings), tuple(dict.fromkeys(notes)), gate.source_code
+    )
 
 
 def _with_evidence(refused: Iterable[Finding]) -> Iterator[Finding]:
@@ -378,7 +381,7 @@ def _load_code(judgement: Judgement, options: Options) -> Any:
     census = judgement.census
     unpickler = RestrictedUnpickler(
         CodeFeed(census.code),
-        resolve_all(judgement),
+        resolve_all(judgement, options.policy),
         find_class=options.find_class,
         persistent_load=options.persistent_load,
         buffers=settled(judgement),
@@ -420,11 +423,27 @@ def _is_private(buffer: memoryview) -> bool:
     return type(buffer.obj).__module__ in ("mmap", "builtins") and not buffer.readonly
 
 
-def resolve_all(judgement: Judgement) -> dict[tuple[str, str], Any]:
-    """Every global of a judged stream, by the names that the stream spells."""
-    from safeload.loading.resolve import resolve
+def resolve_all(judgement: Judgement, policy: Policy) -> dict[tuple[str, str], Any]:
+    """Every global of a judged stream, by the names that the stream spells.
 
-    return {spelling: resolve(name) for spelling, name in (judgement.spellings or {}).items()}
+    Raises:
+        LoadError: a name does not exist.
+        PolicyError: a name is not what the policy meant (:mod:`safeload.loading.resolve`).
+    """
+    from safeload.loading.resolve import check_class, resolve
+
+    resolved = {}
+    for spelling, name in (judgement.spellings or {}).items():
+        found = resolved[spelling] = resolve(_target(name, policy))
+        if name in judgement.constructed and not policy.grants_code:
+            check_class(name, found)
+    return resolved
+
+
+def _target(name: str, policy: Policy) -> str:
+    """The name that the policy loads in place of ``name``: usually the same."""
+    rule = policy.rule(name)
+    return name if rule is None else rule.resolve or name
 
 
 class MemoTracer:
@@ -462,7 +481,7 @@ class MemoTracer:
                 return Judgement(census)
             tracer, walk = self._state()
             self._tracing = True
-            walk.walk(census.code)
+            walk.walk(census.code, census.buffers)
             tracer.uses.clear()
             with _pause:
                 tracer.trace(census.code, census.protocol, census.buffers)
@@ -490,11 +509,17 @@ class MemoTracer:
 
     def resolve_into(self, resolved: dict[tuple[str, str], Any]) -> None:
         """Add the globals of the streams judged so far."""
-        from safeload.loading.resolve import resolve
+        from safeload.loading.resolve import check_class, resolve
+        from safeload.program import Kind
 
-        for spelling, name in (self._tracer.spellings if self._tracer else {}).items():
+        if self._tracer is None:
+            return
+        constructed = {use.name for use in self._tracer.uses if use.kind is Kind.CONSTRUCT}
+        for spelling, name in self._tracer.spellings.items():
             if spelling not in resolved:
-                resolved[spelling] = resolve(name)
+                resolved[spelling] = resolve(_target(name, self._options.policy))
+            if name in constructed and not self._options.policy.grants_code:
+                check_class(name, resolved[spelling])
 
     def find(self, module: str, name: str, original: tuple[str, str] | None) -> Any:
         """Resolve a name that the application asks for while the stream's ``original`` name is looked up.
@@ -502,7 +527,7 @@ class MemoTracer:
         What the stream does with the original name it then does with this one, so that is what is judged.
         """
         from safeload.analysis.trace import legacy_name, policy_name
-        from safeload.loading.resolve import resolve
+        from safeload.loading.resolve import check_class, resolve
         from safeload.program import Kind, Use
 
         tracer, _ = self._state()
@@ -518,7 +543,13 @@ class MemoTracer:
             else:
                 self._decide_renamed(asked, {known})
                 self._renamed.setdefault(asked, set()).add(known)
-        return resolve(known)
+        found = resolve(_target(known, self._options.policy))
+        asked = tracer.spellings.get(original) if original else None
+        if not self._options.policy.grants_code and any(
+            use.kind is Kind.CONSTRUCT and use.name in (asked, known) for use in tracer.uses
+        ):
+            check_class(known, found)
+        return found
 
     def _decide_renamed(self, asked: str, found: Iterable[str]) -> None:
         """What the latest stream does with ``asked``, it does with what was found instead, in that stream or before."""
@@ -560,7 +591,7 @@ class MemoTracer:
             )
             walk = KeyWalk(options.limits)
             for census in self._history or ():
-                walk.walk(census.code)
+                walk.walk(census.code, census.buffers)
                 tracer.trace(census.code, census.protocol, census.buffers)
             self._tracer, self._walk = tracer, walk
         return self._tracer, self._walk

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["scan"]
 
-_MAX_STREAMS = 100_000
+_MAX_STREAMS = 20_000
 
 
 def scan(source: Any, demands: Demands, options: Options, operation: Operation) -> Report:
@@ -87,6 +87,13 @@ def _scan_streams(data: bytes, options: Options, operation: Operation, facts: di
             break
         judgements.append(judgement)
         position += judgement.census.size
+    else:
+        if position < len(data):
+            findings.append(
+                _of_error(LimitExceededError(f"more than {_MAX_STREAMS:,} pickles in one file", code="limit.streams"))[
+                    1
+                ][0]
+            )
     return report_of(judgements, findings=findings, **facts)
 
 
@@ -132,17 +139,17 @@ def _too_many(position: int) -> Finding:
 
 
 def _judged(data: bytes, position: int, options: Options, operation: Operation) -> Judgement:
-    """Judge a stream whatever the encoding of its Python 2 strings; who loads it has to name it."""
+    """Judge the stream at ``position`` whatever the encoding of its Python 2 strings; who loads it has to name it."""
     try:
-        return judge(_source_at(data, position), options, operation)
+        return judge(_source(data, position), options, operation)
     except FormatError as error:
         if not isinstance(error.__cause__, UnicodeDecodeError):
             raise
-    return judge(_source_at(data, position), options._replace(encoding="latin1"), operation)
+    return judge(_source(data, position), options._replace(encoding="latin1"), operation)
 
 
-def _source_at(data: bytes, position: int) -> BytesSource | FileSource:
-    """The stream at ``position``. A copy of all that follows it would cost the square of the file's size."""
+def _source(data: bytes, position: int) -> BytesSource | FileSource:
+    """A stream inside ``data``, without a copy of all that follows it."""
     if not position:
         return BytesSource(data)
     file = io.BytesIO(data)  # shares the bytes

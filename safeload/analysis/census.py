@@ -78,7 +78,6 @@ class Census(NamedTuple):
         protocol: the declared protocol, 0 without PROTO.
         has_code: whether an opcode imports, calls, sets state or asks for a persistent id.
         mutable: whether ``buffers`` holds anything that the stream could change in place.
-        long: where in ``code`` the opcodes with long literals are, as (start, end).
     """
 
     code: bytes
@@ -87,7 +86,6 @@ class Census(NamedTuple):
     protocol: int
     has_code: bool
     mutable: bool
-    long: tuple[tuple[int, int], ...] = ()
 
 
 def take_census(source: StreamSource, limits: Limits, buffers: Iterable[Any] | None = None) -> Census:
@@ -115,7 +113,7 @@ def take_census(source: StreamSource, limits: Limits, buffers: Iterable[Any] | N
 class _Walk:
     """State of one census. ``pos`` indexes ``source.data``; ``base + pos`` is the place in the artifact."""
 
-    __slots__ = ("base", "buffers", "emitted", "frame_end", "given", "has_code", "limits", "long", "mutable", "parts", "pattern",
+    __slots__ = ("base", "buffers", "frame_end", "given", "has_code", "limits", "mutable", "parts", "pattern",
                  "pos", "protocol", "size", "source", "start")  # fmt: skip
 
     def __init__(self, source: StreamSource, limits: Limits, given: Iterable[Any] | None) -> None:
@@ -124,8 +122,6 @@ class _Walk:
         self.given: Iterator[Any] | None = None if given is None else iter(given)
         self.base = self.pos = self.start = 0
         self.frame_end = -1  # index into data, -1 outside frames
-        self.emitted = 0  # length of parts: where ``start`` is in the canonical stream
-        self.long: list[tuple[int, int]] = []
         self.size = len(source.data)  # what the pattern was chosen for
         self.parts: list[bytes | bytearray] = []
         self.buffers: list[Any] = []
@@ -164,9 +160,7 @@ class _Walk:
             code = b"".join(self.parts)
         else:
             code = bytes(data) if self.pos == len(data) else bytes(data[: self.pos])
-        return Census(
-            code, self.buffers, self.base + self.pos, self.protocol, self.has_code, self.mutable, tuple(self.long)
-        )
+        return Census(code, self.buffers, self.base + self.pos, self.protocol, self.has_code, self.mutable)
 
     def code_so_far(self) -> bytes:
         """The canonical stream up to the place where the walk is."""
@@ -222,7 +216,7 @@ class _Walk:
         data = self.source.data
         length = int.from_bytes(data[pos + 1 : pos + _FRAME_HEADER], "little")
         self.check_size(length)
-        self.emit(data[self.start : pos])
+        self.parts.append(data[self.start : pos])
         self.pos = self.start = pos + _FRAME_HEADER
         if not self.source.more(self.pos + length):
             self.truncated()
@@ -248,16 +242,14 @@ class _Walk:
             if not self.source.more(end):
                 self.truncated()
             self.grown()
-        shift = self.emitted - self.start
-        self.long.append((self.pos + shift, end + shift))
         self.pos = end
 
     def cut(self, header: int, length: int, *, mutable: bool) -> None:
         """Move the literal at ``header`` into ``buffers``."""
         if length > self.limits.max_artifact_bytes:
             self.too_large("max_artifact_bytes", self.limits.max_artifact_bytes, length)
-        self.emit(self.source.data[self.start : self.pos])
-        self.emit(_NEXT_BUFFER)
+        self.parts.append(self.source.data[self.start : self.pos])
+        self.parts.append(_NEXT_BUFFER)
         taken: tuple[Any, int] | None
         # A writable array's bytes: read where they can stay. See pipeline.settled for what is no array.
         into = getattr(self.source, "take_mutable", None) if mutable and self.has_code else None
@@ -353,11 +345,6 @@ class _Walk:
                 "and the unpickler would allocate memory for all of them",
                 code="limit.memo-index",
             )
-
-    def emit(self, part: bytes | bytearray) -> None:
-        """Add to the canonical stream."""
-        self.parts.append(part)
-        self.emitted += len(part)
 
     # Bounds and failures.
 

@@ -1,14 +1,18 @@
-"""The exact way: what would hashing the keys of a stream cost?
+"""The exact way: what would hashing the keys of a stream cost, and how deep does it nest?
 
-CPython hashes a tuple by recursion in C, without a depth check and (before 3.14) without a cache, and resolves
-collisions one key at a time. So a few kilobytes can crash (``hash`` of a tuple nested a million deep), or stall for
-hours (tuples that share their parts hash in exponential time; colliding numbers make a dict quadratic). This module
-walks the opcodes with abstract values: it knows for every value how deep and how heavy it is to hash, and for every
-dict and set which numbers and tuples become keys. It is slow, some ten times the time of loading, and runs only where
-:mod:`~safeload.analysis.shapes` has no proof.
+CPython hashes a tuple by recursion in C, without a depth check and (before 3.14) without a cache, resolves collisions
+one key at a time, and frees some types by recursion too. So a few kilobytes can crash (a key or a ``slice`` nested a million
+deep), or stall for hours (values that share their parts hash in exponential time; colliding numbers make a dict
+quadratic). This module walks the opcodes with abstract values: it knows for every value how heavy and how deep it is,
+whatever it is made of, and for every dict and set which numbers and tuples become keys. It is slow, some ten times the
+time of loading plain data, and runs only where :mod:`~safeload.analysis.shapes` has no proof.
 
-Rule: nothing is executed and no user value is hashed before its depth and weight are known to be small. What this
-walk does not understand is malformed.
+An object that a call made may be a tuple, may hash what it was given, and may be freed by recursion; so it weighs what
+its arguments and its state weigh, and counts as a level of nesting. Values that get parts after they were put into
+others (only cyclic structures and hostile streams do that) are summed up again at the end, over the whole graph.
+
+Rule: nothing is executed and no value is hashed before its depth and weight are known to be small. What this walk does
+not understand is malformed.
 """
 
 from __future__ import annotations
@@ -18,54 +22,62 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from safeload.errors import FormatError, LimitExceededError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
     from safeload.limits import Limits
 
 __all__ = ["KeyWalk"]
 
+# Calls whose results hash as a number that is among their arguments. What other calls make has a hash that is not known
+# here; so many keys of that kind can collide as max_constructed_keys allows.
+_TRANSPARENT = frozenset({b"numpy.core.multiarray.scalar", b"numpy._core.multiarray.scalar"})
+# Naive dates and times hash their bytes, with a random key.
+_DATES = frozenset({b"datetime.date", b"datetime.datetime", b"datetime.time"})
+_BUFFER = b"(buffer)"
 # A dict below this size costs too little for its collisions to matter.
 _SMALL_DICT = 1_024
+_HUGE = 1 << 62
+# Keys that are heavier than this are costly to compare even in a small dict.
+_HEAVY = 32
 
-# Abstract values: None for constants; bytes for strings (their hash is randomised); int and float for numbers;
-# _Composite for tuples and frozensets; _Keyed for everything that can hold keys; list for lists.
+# Abstract values: None for constants; bytes for strings (their hash is randomised); int and float for numbers; _Node for
+# everything that holds others.
 
 
-class _Composite:
-    """A tuple or frozenset: ``weight`` counts what one hash visits, ``depth`` its nesting."""
+class _Node:
+    """A tuple, list, dict, set, or something that a call made.
 
-    __slots__ = ("depth", "items", "weight")
+    Attributes:
+        items: what it holds.
+        keys: the numbers and nodes that were given to it as keys; ``None`` for none.
+        weight: values visited when it is hashed or compared, parts that are shared counted every time.
+        depth: levels of nodes. ``levels``: levels of nodes that calls made.
+        attached: whether it is part of another node.
+        name: of a global, its name; of what a call made, the name of what was called.
+        opaque: whether its hash is unknown: a call made it, or a part of it. ``frozen``: whether it is a frozenset.
+        size: bytes of an out-of-band buffer.
+    """
+
+    __slots__ = ("attached", "depth", "frozen", "items", "keys", "levels", "made", "name", "opaque", "size", "weight")
 
     weight: int
     depth: int
-
-    def __init__(self, items: list[Any]) -> None:
-        self.items = items
-        weight: int = 1
-        depth: int = 0
-        for item in items:
-            if type(item) is _Composite:
-                weight += item.weight
-                depth = max(depth, item.depth)
-            elif type(item) is int:
-                weight += 1 + item.bit_length() // 64
-            else:
-                weight += 1
-        # Exponential sharing makes weights of thousands of digits; beyond every limit they need not be exact.
-        self.weight = min(weight, 1 << 62)
-        self.depth = depth + 1
-
-
-class _Keyed:
-    """A dict, a set, or something that a call made; ``keys`` are the numbers and tuples it was given as keys."""
-
-    __slots__ = ("keys", "made")
+    levels: int
 
     def __init__(self, *, made: bool = False) -> None:
+        self.items: list[Any] = []
         self.keys: list[Any] | None = None
+        self.weight = self.depth = 1
         self.made = made
+        self.levels = 1 if made else 0
+        self.attached = self.frozen = False
+        self.opaque = made
+        self.name = b""
+        self.size = 0
 
 
 class KeyWalk:
-    """Walks canonical streams and raises when hashing their keys could hurt.
+    """Walks canonical streams and raises when hashing their keys, or freeing their objects, could hurt.
 
     One walk serves all streams that share a memo (several ``load`` calls of one unpickler).
     """
@@ -75,15 +87,26 @@ class KeyWalk:
         self.memo: dict[int, Any] = {}
         self.work = 0
         self.constructed = 0
-        self.large: dict[int, _Keyed] = {}
+        self.large: dict[int, _Node] = {}
+        self.nodes: list[_Node] = []
+        self.hashed: list[_Node] = []
+        self.passed: list[_Node] = []  # arguments and states
+        self.budget = limits.max_hash_work
+        self.buffers: Iterator[Any] = iter(())
+        self.calls = False  # something is called or gets a state
+        self.longest_integer = 0  # bytes
+        self.late = False  # a node got parts after it became part of another
 
-    def walk(self, code: bytes) -> None:
-        """Check one canonical stream.
+    def walk(self, code: bytes, buffers: Sequence[Any] = ()) -> None:
+        """Check one canonical stream and its buffers.
 
         Raises:
             LimitExceededError: hashing would nest too deep, take too long, or collide too often.
             FormatError: the stream does not fit together.
         """
+        # An honest stream hands every byte to a call a few times at most.
+        self.budget += 4 * len(code) + sum(map(_size_of, buffers))
+        self.buffers = iter(buffers)
         try:
             self._walk(code)
         except (IndexError, KeyError, ValueError, AttributeError, TypeError) as error:
@@ -91,9 +114,14 @@ class KeyWalk:
                 "not a well-formed pickle: its stack or memo is used in a way that no pickler writes",
                 code="format.stack",
             ) from error
-        for keyed in self.large.values():
-            self._collisions(keyed.keys or [])
+        for node in self.large.values():
+            self._collisions(node.keys or [])
         self.large.clear()
+        if self.late:
+            self._sum_up()
+        if self.calls and self.longest_integer > self.limits.max_integer_digits * 5 // 12:
+            # Arithmetic on such numbers is quadratic, and nobody knows what a callable computes with its arguments.
+            self._too_much("max_integer_digits", "digits in an integer, next to calls")
 
     def _walk(self, code: bytes) -> None:  # noqa: C901, PLR0912, PLR0915 - one loop over all opcodes: calls would double its time
         memo = self.memo
@@ -123,32 +151,30 @@ class KeyWalk:
             elif opcode == 0x75:  # SETITEMS
                 items, stack = stack, marks.pop()
                 push = stack.append
+                self._put(stack[-1], items)
                 self._keys(stack[-1], items[::2])
             elif opcode == 0x73:  # SETITEM
-                stack.pop()
+                value = stack.pop()
                 key = stack.pop()
+                self._put(stack[-1], (key, value))
                 self._keys(stack[-1], (key,))
             elif opcode == 0x86:  # TUPLE2
-                stack[-2:] = [_Composite(_last(stack, 2))]
+                stack[-2:] = [self._node(_last(stack, 2))]
             elif opcode == 0x85:  # TUPLE1
-                stack[-1] = _Composite([stack[-1]])
+                stack[-1] = self._node([stack[-1]])
             elif opcode == 0x87:  # TUPLE3
-                stack[-3:] = [_Composite(_last(stack, 3))]
+                stack[-3:] = [self._node(_last(stack, 3))]
             elif opcode == 0x74:  # TUPLE
                 items, stack = stack, marks.pop()
                 push = stack.append
-                push(_Composite(items))
+                push(self._node(items))
             elif opcode in (0x65, 0x61):  # APPENDS, APPEND
                 if opcode == 0x65:
                     items, stack = stack, marks.pop()
                     push = stack.append
                 else:
                     items = [stack.pop()]
-                target = stack[-1]
-                if type(target) is list:
-                    target.extend(items)
-                elif type(target) is _Keyed:
-                    self._keys(target, items)
+                self._put(stack[-1], items)
             elif opcode == 0x71:  # BINPUT
                 memo[code[pos]] = stack[-1]
                 pos += 1
@@ -160,19 +186,18 @@ class KeyWalk:
                 push(None)
             elif opcode in (0x52, 0x81):  # REDUCE, NEWOBJ
                 arguments = stack.pop()
-                stack[-1] = self._made(arguments)
+                stack[-1] = self._made(arguments, stack[-1])
             elif opcode == 0x62:  # BUILD
                 state = stack.pop()
+                if type(stack[-1]) is _Node and stack[-1].name == _BUFFER:
+                    raise ValueError(opcode)  # no pickler sets a state on a buffer
+                self._put(stack[-1], (state,))
                 self._arguments((state,), stack[-1])
             elif opcode == 0x93:  # STACK_GLOBAL
-                stack.pop()
-                stack[-1] = _Keyed(made=True)
-            elif opcode == 0x5D:  # EMPTY_LIST
-                push([])
-            elif opcode in (0x7D, 0x8F):  # EMPTY_DICT, EMPTY_SET
-                push(_Keyed())
-            elif opcode == 0x29:  # EMPTY_TUPLE
-                push(_Composite([]))
+                name = stack.pop()
+                stack[-1] = self._global(stack[-1], name)
+            elif opcode in (0x5D, 0x7D, 0x8F, 0x29):  # EMPTY_LIST, EMPTY_DICT, EMPTY_SET, EMPTY_TUPLE
+                push(self._node(()))
             elif opcode == 0x6A:  # LONG_BINGET
                 push(memo[int.from_bytes(code[pos : pos + 4], "little")])
                 pos += 4
@@ -213,26 +238,31 @@ class KeyWalk:
             width = 1 if opcode == 0x8A else 4
             start = pos + width
             end = start + int.from_bytes(code[pos:start], "little")
+            self.longest_integer = max(self.longest_integer, end - start)
             stack.append(int.from_bytes(code[start:end], "little", signed=True))
             return end
         if opcode in (0x8D, 0x8E, 0x96):  # BINUNICODE8, BINBYTES8, BYTEARRAY8
             start = pos + 8
             end = start + int.from_bytes(code[pos:start], "little")
-            stack.append(code[start:end] if opcode != 0x96 else _Keyed())
+            stack.append(code[start:end] if opcode != 0x96 else self._node(()))
             return end
         if opcode == 0x63:  # GLOBAL
-            stack.append(_Keyed(made=True))
-            return _behind_lines(code, pos)
+            end = _behind_lines(code, pos)
+            stack.append(self._global(*code[pos : end - 1].split(b"\n", 1)))
+            return end
         if opcode == 0x92:  # NEWOBJ_EX
             keywords, arguments = stack.pop(), stack.pop()
-            self._arguments((keywords,), None)
-            stack[-1] = self._made(arguments)
+            made = stack[-1] = self._made(arguments, stack[-1])
+            self._put(made, (keywords,))
+            self._arguments((keywords,), made)
         elif opcode == 0x51:  # BINPERSID
-            stack[-1] = _Keyed(made=True)
+            stack[-1] = self._made(self._node([stack[-1]]), None)
         elif opcode == 0x32:  # DUP
             stack.append(stack[-1])
         elif opcode == 0x97:  # NEXT_BUFFER
-            stack.append(_Keyed(made=True))
+            node = self._node((), made=True)
+            node.name, node.size = _BUFFER, _size_of(next(self.buffers, b""))
+            stack.append(node)
         elif opcode == 0x80:  # PROTO
             return pos + 1
         elif opcode != 0x98:  # READONLY_BUFFER changes nothing here
@@ -253,7 +283,7 @@ class KeyWalk:
         elif opcode == 0x46:  # FLOAT
             stack.append(float(argument))
         elif opcode == 0x50:  # PERSID
-            stack.append(_Keyed(made=True))
+            stack.append(self._node((), made=True))
         else:  # STRING, UNICODE
             stack.append(argument)
         return end + 1
@@ -261,83 +291,179 @@ class KeyWalk:
     def _closed(self, opcode: int, items: list[Any], stack: list[Any]) -> None:
         """An opcode that took everything above a mark."""
         if opcode == 0x90:  # ADDITEMS
+            self._put(stack[-1], items)
             self._keys(stack[-1], items)
-        elif opcode == 0x91:  # FROZENSET
-            self._keys(_Keyed(), items)
-            stack.append(_Composite(items))
-        elif opcode == 0x64:  # DICT
-            keyed = _Keyed()
-            self._keys(keyed, items[::2])
-            stack.append(keyed)
-        elif opcode == 0x6C:  # LIST
-            stack.append(items)
+        elif opcode in (0x91, 0x64, 0x6C):  # FROZENSET, DICT, LIST
+            node = self._node(items)
+            node.frozen = opcode == 0x91
+            if opcode != 0x6C:
+                self._keys(node, items if opcode == 0x91 else items[::2])
+            stack.append(node)
         elif opcode in (0x6F, 0x69):  # OBJ, INST
-            stack.append(self._made(_Composite(items)))
+            callee = items[0] if opcode == 0x6F else None
+            stack.append(self._made(self._node(items[1:] if opcode == 0x6F else items), callee))
 
-    def _made(self, arguments: Any) -> _Keyed:
+    def _node(self, items: Iterable[Any], *, made: bool = False) -> _Node:
+        node = _Node(made=made)
+        self.nodes.append(node)
+        if items:
+            self._put(node, items)
+        return node
+
+    def _put(self, target: Any, items: Iterable[Any]) -> None:
+        """``items`` become parts of ``target``."""
+        if type(target) is not _Node:
+            return
+        weight, depth, levels = target.weight, target.depth - 1, target.levels - target.made
+        held = False
+        for item in items:
+            if type(item) is _Node:
+                held = item.attached = True
+                if item.opaque:
+                    target.opaque = True
+                weight += item.weight
+                depth = max(depth, item.depth)
+                levels = max(levels, item.levels)
+            else:
+                weight += _leaf_weight(item)
+        target.items += items
+        # Exponential sharing makes weights of thousands of digits; beyond every limit they need not be exact.
+        target.weight = min(weight, _HUGE)
+        target.depth = depth + 1
+        target.levels = levels + target.made
+        if target.levels > self.limits.max_nesting:
+            self._nests(target.levels)
+        if held and target.attached:
+            self.late = True
+
+    def _global(self, module: Any, name: Any) -> _Node:
+        node = self._node((), made=True)
+        node.opaque = False  # a class or a function: its hash is its address
+        if type(module) is bytes and type(name) is bytes:
+            node.name = module + b"." + name
+        return node
+
+    def _made(self, arguments: Any, callee: Any) -> _Node:
         """The result of a call; the callable may hash what is in the lists it is given."""
-        made = _Keyed(made=True)
-        if type(arguments) is _Composite:
+        made = self._node((), made=True)
+        if type(callee) is _Node:
+            made.name = callee.name
+        if type(arguments) is _Node:
+            self._put(made, arguments.items)
             self._arguments(arguments.items, made)
+            if made.name in _TRANSPARENT or (made.name in _DATES and len(arguments.items) == 1):
+                made.opaque = False
         return made
 
-    def _arguments(self, items: Any, made: Any) -> None:
+    def _arguments(self, items: Iterable[Any], made: Any) -> None:
+        """Whatever gets ``items`` may copy them, and may put what is in them into a dict or a set."""
+        self.calls = True
         for item in items:
-            if type(item) is list and item:
-                target = made if type(made) is _Keyed else _Keyed()
-                self._keys(target, item)
-                firsts = [e[0] for e in item if type(e) is list and e]
-                firsts += [e.items[0] for e in item if type(e) is _Composite and e.items]
-                self._keys(_Keyed(), firsts)
-            elif type(item) is _Composite:
-                self._keys(_Keyed(), (item,))
-                self._keys(_Keyed(), item.items)
+            if type(item) is not _Node:
+                self._spend(_copy_cost(item))
+                continue
+            # What is shared inside counts every time: a callable may expand it, or print it in an error.
+            self._spend(len(item.items) + item.weight // 8 + item.size // 8)
+            self.passed.append(item)
+            if item.items and not item.made:
+                self._keys(made, item.items)
+                firsts = [part.items[0] for part in item.items if type(part) is _Node and part.items]
+                if firsts:
+                    self._keys(made, firsts)
 
-    def _keys(self, target: Any, keys: Any) -> None:  # noqa: C901, PLR0912 - one branch per kind of key
+    def _keys(self, target: Any, keys: Iterable[Any]) -> None:
         """``keys`` are hashed and put into ``target``."""
-        kept: list[Any] | None = None
-        for key in keys:
-            kind = type(key)
-            if kind is bytes or key is None:
-                continue
-            if kind is _Composite:
-                if key.depth > self.limits.max_tuple_depth:
-                    self._too_deep(key.depth)
-                self._spend(key.weight)
-            elif kind is int:
-                self._spend(1 + key.bit_length() // 64)
-            elif kind is _Keyed:
-                if key.made:
-                    self.constructed += 1
-                    if self.constructed > self.limits.max_constructed_keys:
-                        self._too_much("max_constructed_keys", "dict keys or set members that are made by calls")
-                continue
-            elif kind is not float:
-                continue  # a list: unhashable, the unpickler will say so
-            if kept is None:
-                if type(target) is not _Keyed:
-                    return
-                if target.keys is None:
-                    target.keys = []
-                kept = target.keys
-            kept.append(key)
-        if kept is not None and len(kept) > _SMALL_DICT:
+        if type(target) is not _Node:
+            return
+        kept = [key for key in keys if type(key) is not bytes and key is not None]
+        if not kept:
+            return
+        for key in kept:
+            if type(key) is _Node:
+                self._hash(key)
+            else:
+                self._spend(_leaf_weight(key))
+        if target.keys is None:
+            target.keys = kept
+        else:
+            target.keys += kept
+        if len(target.keys) > _SMALL_DICT or any(type(key) is _Node and key.weight > _HEAVY for key in kept):
             self.large[id(target)] = target
+
+    def _hash(self, key: _Node) -> None:
+        if key.depth > self.limits.max_tuple_depth:
+            self._too_deep(key.depth)
+        self._spend(key.weight)
+        self.hashed.append(key)
+        if key.opaque:
+            self.constructed += 1
+            if self.constructed > self.limits.max_constructed_keys:
+                self._too_much("max_constructed_keys", "dict keys or set members that are made by calls")
+
+    def _sum_up(self) -> None:
+        """Weights and depths again, over the finished graph; edges that close a cycle do not count."""
+        for node in _children_first(self.nodes):
+            weight, depth, levels = 1, 0, 0
+            for item in node.items:
+                if type(item) is _Node:
+                    if item.weight < 0:  # not summed up yet: the edge closes a cycle
+                        continue
+                    weight += item.weight
+                    depth = max(depth, item.depth)
+                    levels = max(levels, item.levels)
+                else:
+                    weight += _leaf_weight(item)
+            node.weight, node.depth, node.levels = min(weight, _HUGE), depth + 1, levels + node.made
+            if node.levels > self.limits.max_nesting:
+                self._nests(node.levels)
+        self.work = 0
+        for key in self.hashed:
+            if key.depth > self.limits.max_tuple_depth:
+                self._too_deep(key.depth)
+            self._spend(key.weight)
+        for item in self.passed:
+            self._spend(item.weight // 8)
 
     def _spend(self, weight: int) -> None:
         self.work += weight
-        if self.work > self.limits.max_hash_work:
-            self._too_much("max_hash_work", "steps to hash its keys (parts that are shared count every time)")
+        if self.work > self.budget:
+            self._too_much(
+                "max_hash_work",
+                "steps to hash its keys and copy its arguments (parts that are shared count every time)",
+            )
 
     def _collisions(self, keys: list[Any]) -> None:
         from safeload.analysis.collisions import longest_probe
 
         self._spend(len(keys))
         # Keys are told apart by their text: strings hash randomly, so an author cannot make this step collide.
-        distinct = {repr(value): value for value in map(_value, keys)}
-        longest = longest_probe([hash(value) for value in distinct.values()], self.limits.max_probes)
+        try:
+            distinct = {repr(value): value for value in map(_value, keys)}
+        except RecursionError:
+            self._too_deep(self.limits.max_tuple_depth)
+        hashes = [hash(value) for value in distinct.values()]
+        self._comparisons(keys)
+        if len(hashes) <= _SMALL_DICT:
+            return
+        longest = longest_probe(hashes, self.limits.max_probes)
         if longest > self.limits.max_probes:
             self._too_much("max_probes", "collisions for one key of a dict or set")
+
+    def _comparisons(self, keys: list[Any]) -> None:
+        """Keys with equal hashes are compared with each other, and a comparison visits all of both."""
+        groups: dict[int, list[int]] = {}
+        for key in keys:
+            if type(key) is _Node and key.weight > _HEAVY:
+                groups.setdefault(hash(_value(key)), []).append(key.weight)
+        for weights in groups.values():
+            self._spend((len(weights) - 1) * sum(weights) // 2)
+
+    def _nests(self, levels: int) -> NoReturn:
+        raise LimitExceededError(
+            f"the pickle nests objects {levels:,} deep; freeing them again can crash the process. The limit is "
+            f"max_nesting={self.limits.max_nesting:,}",
+            code="limit.nesting",
+        )
 
     def _too_deep(self, depth: int) -> NoReturn:
         raise LimitExceededError(
@@ -374,6 +500,53 @@ def _double(code: bytes, pos: int) -> float:
 
 def _value(key: Any) -> Any:
     """The key as an object that hashes like the real one; its depth and weight are known to be small."""
-    if type(key) is _Composite:
-        return tuple(_value(item) for item in key.items)
-    return key if type(key) in (int, float, bytes) else None
+    if type(key) is not _Node:
+        return key
+    if key.made:  # numpy's scalar(dtype, bytes), or a class with a hash of its own
+        return next(
+            (int.from_bytes(item, "little") for item in key.items if type(item) is bytes and len(item) <= 16), id(key)
+        )
+    values = []
+    for item in key.items:
+        values.append(_value(item))  # noqa: PERF401 - a comprehension would double the depth of the recursion
+    return frozenset(values) if key.frozen else tuple(values)
+
+
+def _size_of(buffer: Any) -> int:
+    return memoryview(buffer).nbytes
+
+
+def _copy_cost(item: Any) -> int:
+    """Of handing a value that holds no others to a call, which may copy it: a step for eight bytes."""
+    return 1 + len(item) // 8 if type(item) is bytes else 1
+
+
+def _leaf_weight(item: Any) -> int:
+    """What it costs to hash, compare or copy a value that holds no others, in steps of some nanoseconds."""
+    if type(item) is bytes:
+        return 1 + len(item) // 256
+    return 1 + item.bit_length() // 64 if type(item) is int else 1
+
+
+def _children_first(nodes: list[_Node]) -> list[_Node]:
+    """All nodes, children before parents as far as there are no cycles; weights are set to -1 meanwhile."""
+    for node in nodes:
+        node.weight = -1
+    order: list[_Node] = []
+    seen: set[int] = set()
+    for root in nodes:
+        if id(root) in seen:
+            continue
+        seen.add(id(root))
+        path = [(root, iter(root.items))]
+        while path:
+            node, rest = path[-1]
+            for item in rest:
+                if type(item) is _Node and id(item) not in seen:
+                    seen.add(id(item))
+                    path.append((item, iter(item.items)))
+                    break
+            else:
+                order.append(node)
+                path.pop()
+    return order

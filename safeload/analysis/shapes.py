@@ -6,8 +6,8 @@ expressions recognise streams in which that cannot happen, at a fraction of the 
 
 * no tuple except flat ones made of literals in place (no sharing, no nesting), no frozenset, nothing but strings,
   lists, dicts, sets and flat tuples in the memo;
-* numbers only where they cannot be keys (values of dicts with string keys, items of lists, in flat tuples), apart
-  from a bounded number of others.
+* numbers and tuples only where they cannot be keys (values of dicts with string keys, items of lists), and memo
+  references only to the first slots where they can be keys, apart from a bounded number of others.
 
 A stream that does not match is not refused: it takes the exact way. Rule: a pattern may only accept; whatever it
 does not recognise counts as unproven.
@@ -50,9 +50,11 @@ class _Dialect:
         self.get = get
         self.strings = tuple(string + memo for string in strings)
         self.numbers = numbers
-        self.number = re.compile(b"(?s)" + _any(*numbers))
+        # What may be a key whose hash somebody chose: a number, or (by a memo reference) a tuple of numbers.
+        self.number = re.compile(b"(?s)" + _any(*numbers, *get[1:]))
         self.atoms = (*numbers, *self.strings, _CONSTANT)
-        self.keys = (*get, *self.strings)
+        # A GET with a short index: 256 slots at most, whatever they hold.
+        self.keys = (get[0], *self.strings)
         # What may stand anywhere. A container is memoized right after it is made; a number never is.
         self.plain = (*get, rb"[\]\}\x8f]" + memo, rb"\([ld]" + memo, rb"[(aesu\x90\x97\x98]")
 
@@ -93,7 +95,7 @@ class _Dialect:
         """Numbers only as items of lists, in flat tuples, or as values of string keys."""
         values = self.values()
         nested = self.nested(values)
-        key = _any(*self.keys)
+        key, get_short = _any(*self.keys), self.get[0]
         return re.compile(
             b"(?s)"
             + _any(
@@ -104,10 +106,10 @@ class _Dialect:
                 rb"\(" + _any(*self.get, *self.runs()) + b"++e",
                 *(one + _any(*self.numbers) + b"s" for one in self.keys),
                 *(number + b"a" for number in self.numbers),
-                *self.flat_tuples(),
                 *self.strings,
                 _CONSTANT,
-                *self.plain,
+                get_short,
+                *self.plain[len(self.get) :],
             )
             + b"*+"
         )
@@ -127,7 +129,7 @@ def _dialect(protocol: int) -> _Dialect:
         strings = (rb"[XT]" + opcodes.counted(4, _LONGEST), rb"[UC]" + opcodes.counted(1, 32))
         return _Dialect(rb"(?:q.|r....)?+", (rb"h.", rb"j...."), strings, (*binary, opcodes.LONG))
     numbers = (opcodes.INT, opcodes.FLOAT, opcodes.LONG)
-    return _Dialect(rb"(?:p[0-9]++\n)?+", (opcodes.GET,), (opcodes.UNICODE, opcodes.STRING), numbers)
+    return _Dialect(rb"(?:p[0-9]++\n)?+", (rb"g[0-9]{1,2}\n", opcodes.GET), (opcodes.UNICODE, opcodes.STRING), numbers)
 
 
 _MEMO_OPCODES = (b"\x94", b"q", b"r", b"p")

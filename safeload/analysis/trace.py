@@ -9,7 +9,7 @@ trace is complete. Rule: nothing here imports, resolves or calls anything that a
 from __future__ import annotations
 
 import pickle
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from safeload.errors import FormatError, LimitExceededError, SafeloadError
 from safeload.feed import CodeFeed
@@ -261,10 +261,10 @@ class _Recording(Standin):
         type(self)._record(Kind.STATE, self.safeload_producer, (state,), self)
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        type(self)._record(Kind.ITEMS, self.safeload_producer, (), self)
+        type(self)._record(Kind.ITEMS, self.safeload_producer, ("setitem",), self)
 
     def append(self, _item: Any) -> None:
-        type(self)._record(Kind.ITEMS, self.safeload_producer, (), self)
+        type(self)._record(Kind.ITEMS, self.safeload_producer, ("append",), self)
 
     extend = add = append
 
@@ -274,10 +274,35 @@ class _Recording(Standin):
 
 
 class _Persistent(Standin):
-    """What a persistent id stands for. It can be stored, but not called or changed."""
+    """What a persistent id stands for. It can be stored, but not called or changed.
+
+    Every way of changing it is answered here, because the application's object may answer it too.
+    """
 
     __slots__ = ()
     safeload_producer = "persistent-id"
+
+    def __setstate__(self, state: Any) -> None:
+        self._refuse()
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self._refuse()
+
+    def append(self, _item: Any) -> None:
+        self._refuse()
+
+    extend = add = append
+
+    def __call__(self, *_args: Any) -> Any:
+        self._refuse()
+
+    @staticmethod
+    def _refuse() -> NoReturn:
+        raise FormatError(
+            "the pickle calls or changes the object behind a persistent id, which is the application's own",
+            code="policy.persistent-object",
+            stage="analyse",
+        )
 
 
 def _make_standin(name: str, record: Any) -> type:

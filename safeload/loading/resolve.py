@@ -14,7 +14,7 @@ from typing import Any
 
 from safeload.errors import LoadError, PolicyError
 
-__all__ = ["resolve"]
+__all__ = ["check_class", "resolve"]
 
 
 def resolve(name: str) -> Any:
@@ -55,3 +55,20 @@ def _check_home(name: str, module_name: str, found: Any) -> None:
         code="policy.foreign-global",
         stage="load",
     )
+
+
+def check_class(name: str, found: Any) -> None:
+    """Check what instances are made of without a call: NEWOBJ, and OBJ and INST without arguments.
+
+    The unpickler decides by what it finds: OBJ and INST *call* what is no class, and a class that has ``__getinitargs__``.
+
+    Raises:
+        PolicyError: ``found`` is such a thing.
+    """
+    if not isinstance(found, type) or hasattr(found, "__getinitargs__"):
+        raise PolicyError(
+            f"the pickle makes an instance of {name}, which is not a class that can be made without a call; allow it with "
+            "call=True if it may be called",
+            code="policy.not-a-class",
+            stage="load",
+        )

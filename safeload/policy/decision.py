@@ -66,18 +66,20 @@ class Context:
         objects: for an array of objects, its dtype's id and its number of items.
         arrows: the number of buffers of an Arrow type.
         bound_methods: whether a method was looked up on an instance.
+        pattern_size: characters in all regular expressions so far.
         contents: what objects were made with and given as items, once somebody has asked.
     """
 
     __slots__ = (
-        "_budget", "arrays", "arrows", "bound_methods", "contents", "counts", "dtypes", "index", "key_sets", "objects", "policy",
-        "states", "uses",
+        "_budget", "arrays", "arrows", "bound_methods", "contents", "counts", "dtypes", "index", "key_sets", "objects",
+        "pattern_size", "policy", "states", "uses",
     )  # fmt: skip
 
     def __init__(self, policy: Policy, uses: tuple[Use, ...]) -> None:
         self.policy = policy
         self.uses = uses
         self.index = 0
+        self.pattern_size = 0
         self.states: set[int] = set()
         self.dtypes: dict[int, DType] = {}
         self.arrays: dict[int, int] = {}

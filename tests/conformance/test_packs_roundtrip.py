@@ -71,7 +71,7 @@ DATA = {
     "paths": [pathlib.PurePosixPath("a/b"), pathlib.PureWindowsPath("a"), pathlib.Path("x")],
     "patterns and members": [re.compile("a+", re.IGNORECASE), re.IGNORECASE, http.HTTPStatus.OK],
     "types": [int, str, list, type(None), type(...), object, Ellipsis, NotImplemented],
-    "exceptions": [ValueError("a"), KeyError(1), OSError(2, "x"), UnicodeDecodeError("a", b"b", 0, 1, "r")],
+    "exceptions": [ValueError("a"), KeyError(1), OSError(2, "x"), UnicodeError("a")],
     "other": [types.SimpleNamespace(a=1), array("d", [1.5]), random.Random(1)],
 }
 
