@@ -14,7 +14,15 @@ from safeload.formats.sources import BytesSource
 from safeload.limits import DEFAULT_LIMITS
 
 # What the census does with each opcode of pickletools.opcodes.
-SIMPLE, CODE, EXTENSION, SHAPE, COUNTED, FIXED, TEXT = "simple", "code", "extension", "shape", "counted", "fixed", "text"
+SIMPLE, CODE, EXTENSION, SHAPE, COUNTED, FIXED, TEXT = (
+    "simple",
+    "code",
+    "extension",
+    "shape",
+    "counted",
+    "fixed",
+    "text",
+)
 CLASSES = {
     "INT": TEXT, "BININT": FIXED, "BININT1": FIXED, "BININT2": FIXED, "LONG": TEXT, "LONG1": COUNTED, "LONG4": COUNTED,
     "STRING": TEXT, "BINSTRING": COUNTED, "SHORT_BINSTRING": COUNTED, "BINBYTES": COUNTED, "SHORT_BINBYTES": COUNTED,
@@ -29,7 +37,15 @@ CLASSES = {
     "OBJ": CODE, "NEWOBJ": CODE, "NEWOBJ_EX": CODE, "PROTO": SHAPE, "STOP": SHAPE, "FRAME": SHAPE, "PERSID": CODE,
     "BINPERSID": CODE,
 }  # fmt: skip
-ARGUMENTS = {"INT": b"1\n", "LONG": b"1L\n", "STRING": b"'a'\n", "UNICODE": b"a\n", "FLOAT": b"1.5\n", "GET": b"0\n", "PUT": b"0\n"}
+ARGUMENTS = {
+    "INT": b"1\n",
+    "LONG": b"1L\n",
+    "STRING": b"'a'\n",
+    "UNICODE": b"a\n",
+    "FLOAT": b"1.5\n",
+    "GET": b"0\n",
+    "PUT": b"0\n",
+}
 
 
 def by_name(name: str) -> int:
