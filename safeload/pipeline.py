@@ -435,9 +435,15 @@ def resolve_all(judgement: Judgement, policy: Policy) -> dict[tuple[str, str], A
     resolved = {}
     for spelling, name in (judgement.spellings or {}).items():
         found = resolved[spelling] = resolve(_target(name, policy))
-        if name in judgement.constructed and not policy.grants_code:
-            check_class(name, found)
+        if name in judgement.constructed:
+            check_class(name, found, callable_too=_may_call(name, policy))
     return resolved
+
+
+def _may_call(name: str, policy: Policy) -> bool:
+    """Whether the policy lets ``name`` be called, with any arguments."""
+    rule = policy.rule(name)
+    return policy.grants_code or (rule is not None and rule.call is True)
 
 
 def _target(name: str, policy: Policy) -> str:
@@ -518,8 +524,8 @@ class MemoTracer:
         for spelling, name in self._tracer.spellings.items():
             if spelling not in resolved:
                 resolved[spelling] = resolve(_target(name, self._options.policy))
-            if name in constructed and not self._options.policy.grants_code:
-                check_class(name, resolved[spelling])
+            if name in constructed:
+                check_class(name, resolved[spelling], callable_too=_may_call(name, self._options.policy))
 
     def find(self, module: str, name: str, original: tuple[str, str] | None) -> Any:
         """Resolve a name that the application asks for while the stream's ``original`` name is looked up.
@@ -545,10 +551,8 @@ class MemoTracer:
                 self._renamed.setdefault(asked, set()).add(known)
         found = resolve(_target(known, self._options.policy))
         asked = tracer.spellings.get(original) if original else None
-        if not self._options.policy.grants_code and any(
-            use.kind is Kind.CONSTRUCT and use.name in (asked, known) for use in tracer.uses
-        ):
-            check_class(known, found)
+        if any(use.kind is Kind.CONSTRUCT and use.name in (asked, known) for use in tracer.uses):
+            check_class(known, found, callable_too=_may_call(known, self._options.policy))
         return found
 
     def _decide_renamed(self, asked: str, found: Iterable[str]) -> None:

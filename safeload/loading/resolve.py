@@ -57,14 +57,21 @@ def _check_home(name: str, module_name: str, found: Any) -> None:
     )
 
 
-def check_class(name: str, found: Any) -> None:
+def check_class(name: str, found: Any, *, callable_too: bool) -> None:
     """Check what instances are made of without a call: NEWOBJ, and OBJ and INST without arguments.
 
     The unpickler decides by what it finds: OBJ and INST *call* what is no class, and a class that has ``__getinitargs__``.
 
+    Args:
+        name: the global's policy name.
+        found: what it is.
+        callable_too: the policy lets it be called, so it does not matter.
+
     Raises:
-        PolicyError: ``found`` is such a thing.
+        PolicyError: ``found`` would be called, and may not be.
     """
+    if callable_too:
+        return
     if not isinstance(found, type) or hasattr(found, "__getinitargs__"):
         raise PolicyError(
             f"the pickle makes an instance of {name}, which is not a class that can be made without a call; allow it with "

@@ -287,6 +287,17 @@ def _zone_key(use: Use, _context: Context) -> str | None:
     return "the time zone's key is not a plain name such as Europe/Berlin"
 
 
+@argument_rule("unicode-error")
+def _unicode_error(use: Use, _context: Context) -> str | None:
+    """``UnicodeDecodeError(encoding, object, start, end, reason)``; the one for translation has no encoding."""
+    args = use.args[1:] if use.name.endswith(("DecodeError", "EncodeError")) else use.args
+    if len(args) == 4 and type(args[0]) in (str, bytes) and type(args[1]) is int and type(args[2]) is int:
+        inside = 0 <= args[1] <= args[2] <= len(args[0])
+        if inside and all(type(text) is str for text in (use.args[0], args[3])):
+            return None
+    return "its positions do not lie inside its object"
+
+
 # Compiling a character takes up to 3 ms (a class over all of Unicode that ignores case).
 _LONGEST_PATTERN = 1_000
 

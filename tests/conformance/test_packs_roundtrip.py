@@ -71,7 +71,7 @@ DATA = {
     "paths": [pathlib.PurePosixPath("a/b"), pathlib.PureWindowsPath("a"), pathlib.Path("x")],
     "patterns and members": [re.compile("a+", re.IGNORECASE), re.IGNORECASE, http.HTTPStatus.OK],
     "types": [int, str, list, type(None), type(...), object, Ellipsis, NotImplemented],
-    "exceptions": [ValueError("a"), KeyError(1), OSError(2, "x"), UnicodeError("a")],
+    "exceptions": [ValueError("a"), KeyError(1), OSError(2, "x"), UnicodeEncodeError("a", "b", 0, 1, "r")],
     "other": [types.SimpleNamespace(a=1), array("d", [1.5]), random.Random(1)],
 }
 
