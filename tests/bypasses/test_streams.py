@@ -359,7 +359,6 @@ def test_computed_callables(own: Any, refused: Any) -> None:
     assert own.calls == []
 
 
-@pytest.mark.xfail(strict=True, reason="OBJ without arguments is traced as a construction and calls a function")
 def test_functions_are_not_constructed(own: Any) -> None:
     """OBJ and INST without arguments call what is no class; a function that may only be referenced must not run."""
     policy = own_policy("function", "Initargs", "Metaclassed")
@@ -465,7 +464,6 @@ def test_persistent_ids(own: Any) -> None:
     assert own.calls == []
 
 
-@pytest.mark.xfail(strict=True, reason="BUILD with an empty state on a persistent object is not recorded")
 @pytest.mark.parametrize("state", [b"N", b"N}\x86"])
 def test_empty_states_of_persistent_objects(state: bytes, own: Any) -> None:
     """BUILD with nothing to set calls ``__setstate__`` all the same."""

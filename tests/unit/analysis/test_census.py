@@ -16,7 +16,7 @@ from safeload.limits import DEFAULT_LIMITS, Limits
 
 
 class Pipe(io.RawIOBase):
-    """Bytes that come one at a time and cannot be sought."""
+    """Bytes that come in short pieces and cannot be sought."""
 
     def __init__(self, data: bytes) -> None:
         self._file = io.BytesIO(data)
@@ -25,7 +25,7 @@ class Pipe(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        chunk = self._file.read(min(len(buffer), 1))
+        chunk = self._file.read(min(len(buffer), 997))
         buffer[: len(chunk)] = chunk
         return len(chunk)
 
