@@ -155,6 +155,7 @@ class _Walk:
         if self.frame_end not in (-1, self.pos):
             self.malformed("a frame reaches beyond the end of the pickle")
         data = self.source.data
+        self.check_size(sum(map(len, self.parts)) + self.pos - self.start)
         if self.parts:
             self.parts.append(data[self.start : self.pos])
             code = b"".join(self.parts)

@@ -30,7 +30,7 @@ __all__ = ["KeyWalk"]
 
 # Calls whose results hash as a number that is among their arguments. What other calls make has a hash that is not known
 # here; so many keys of that kind can collide as max_constructed_keys allows.
-_TRANSPARENT = frozenset({b"numpy.core.multiarray.scalar", b"numpy._core.multiarray.scalar"})
+_SCALARS = frozenset({b"numpy.core.multiarray.scalar", b"numpy._core.multiarray.scalar"})
 # Naive dates and times hash their bytes, with a random key.
 _DATES = frozenset({b"datetime.date", b"datetime.datetime", b"datetime.time"})
 _BUFFER = b"(buffer)"
@@ -55,10 +55,23 @@ class _Node:
         attached: whether it is part of another node.
         name: of a global, its name; of what a call made, the name of what was called.
         opaque: whether its hash is unknown: a call made it, or a part of it. ``frozen``: whether it is a frozenset.
-        size: bytes of an out-of-band buffer.
+        size: bytes of an out-of-band buffer. ``value``: of what a call made, something that hashes alike, if that is known.
     """
 
-    __slots__ = ("attached", "depth", "frozen", "items", "keys", "levels", "made", "name", "opaque", "size", "weight")
+    __slots__ = (
+        "attached",
+        "depth",
+        "frozen",
+        "items",
+        "keys",
+        "levels",
+        "made",
+        "name",
+        "opaque",
+        "size",
+        "value",
+        "weight",
+    )
 
     weight: int
     depth: int
@@ -74,6 +87,7 @@ class _Node:
         self.opaque = made
         self.name = b""
         self.size = 0
+        self.value: Any = None
 
 
 class KeyWalk:
@@ -351,8 +365,11 @@ class KeyWalk:
         if type(arguments) is _Node:
             self._put(made, arguments.items)
             self._arguments(arguments.items, made)
-            if made.name in _TRANSPARENT or (made.name in _DATES and len(arguments.items) == 1):
-                made.opaque = False
+            if made.name in _SCALARS and len(arguments.items) == 2:
+                made.value = _scalar(*arguments.items)
+            elif made.name in _DATES and len(arguments.items) == 1:
+                made.value = arguments.items[0]
+            made.opaque = type(made.value) not in (bytes, int, float)
         return made
 
     def _arguments(self, items: Iterable[Any], made: Any) -> None:
@@ -437,26 +454,28 @@ class KeyWalk:
 
         self._spend(len(keys))
         # Keys are told apart by their text: strings hash randomly, so an author cannot make this step collide.
+        light: dict[str, int] = {}
+        hashes: list[int] = []
+        groups: dict[int, list[int]] = {}  # weights of heavy keys by hash
+        values: dict[int, Any] = {}
         try:
-            distinct = {repr(value): value for value in map(_value, keys)}
+            for key in keys:
+                value = _value(key, values)
+                if type(key) is _Node and key.weight > _HEAVY:
+                    hashes.append(hash(value))
+                    groups.setdefault(hashes[-1], []).append(key.weight)
+                else:  # told apart by their text: strings hash randomly, so an author cannot make this step collide
+                    light[repr(value)] = hash(value)
         except RecursionError:
             self._too_deep(self.limits.max_tuple_depth)
-        hashes = [hash(value) for value in distinct.values()]
-        self._comparisons(keys)
+        for weights in groups.values():  # keys with equal hashes are compared, and a comparison visits all of both
+            self._spend((len(weights) - 1) * sum(weights) // 2)
+        hashes += light.values()
         if len(hashes) <= _SMALL_DICT:
             return
         longest = longest_probe(hashes, self.limits.max_probes)
         if longest > self.limits.max_probes:
             self._too_much("max_probes", "collisions for one key of a dict or set")
-
-    def _comparisons(self, keys: list[Any]) -> None:
-        """Keys with equal hashes are compared with each other, and a comparison visits all of both."""
-        groups: dict[int, list[int]] = {}
-        for key in keys:
-            if type(key) is _Node and key.weight > _HEAVY:
-                groups.setdefault(hash(_value(key)), []).append(key.weight)
-        for weights in groups.values():
-            self._spend((len(weights) - 1) * sum(weights) // 2)
 
     def _nests(self, levels: int) -> NoReturn:
         raise LimitExceededError(
@@ -498,18 +517,45 @@ def _double(code: bytes, pos: int) -> float:
     return float(struct.unpack_from(">d", code, pos)[0])
 
 
-def _value(key: Any) -> Any:
-    """The key as an object that hashes like the real one; its depth and weight are known to be small."""
+def _value(key: Any, known: dict[int, Any]) -> Any:
+    """The key as an object that hashes like the real one; its depth and weight are known to be small.
+
+    ``known`` keeps the values of nodes by id: parts that are shared are built once.
+    """
     if type(key) is not _Node:
         return key
-    if key.made:  # numpy's scalar(dtype, bytes), or a class with a hash of its own
-        return next(
-            (int.from_bytes(item, "little") for item in key.items if type(item) is bytes and len(item) <= 16), id(key)
-        )
+    value = known.get(id(key))
+    if value is None:
+        value = known[id(key)] = _made_value(key) if key.made else _composed(key, known)
+    return value
+
+
+def _made_value(key: _Node) -> Any:
+    return id(key) if key.value is None else key.value
+
+
+def _composed(key: _Node, known: dict[int, Any]) -> Any:
     values = []
     for item in key.items:
-        values.append(_value(item))  # noqa: PERF401 - a comprehension would double the depth of the recursion
+        values.append(_value(item, known))  # noqa: PERF401 - a comprehension would double the depth of the recursion
     return frozenset(values) if key.frozen else tuple(values)
+
+
+def _scalar(dtype: Any, data: Any) -> Any:
+    """What a numpy scalar hashes as: a number, or a string; ``None`` if that is not known here."""
+    if type(dtype) is not _Node or dtype.name != b"numpy.dtype" or type(data) is not bytes or not dtype.items:
+        return None
+    code = dtype.items[0]
+    orders = {part for state in dtype.items[1:] if type(state) is _Node for part in state.items if type(part) is bytes}
+    if type(code) is not bytes or b">" in orders:
+        return None
+    if code[:1] in (b"S", b"U"):
+        return data
+    if code[:1] in (b"i", b"u", b"b", b"M", b"m") and len(data) <= 8:
+        return int.from_bytes(data, "little", signed=code[:1] != b"u")
+    if code == b"f8" and len(data) == 8:
+        return _double(data[::-1], 0)
+    return None
 
 
 def _size_of(buffer: Any) -> int:

@@ -36,6 +36,10 @@ def _any(*alternatives: bytes) -> bytes:
     return b"(?:" + b"|".join(alternatives) + b")"
 
 
+# What MEMOIZE is in a pattern; it counts slots up, so it never fills one again.
+_MEMOIZE = rb"\x94?+"
+
+
 class _Dialect:
     """How one generation of protocols writes memo operations, strings and numbers.
 
@@ -47,6 +51,8 @@ class _Dialect:
         self, memo: bytes, get: tuple[bytes, ...], strings: tuple[bytes, ...], numbers: tuple[bytes, ...]
     ) -> None:
         self.memo = memo  # optional
+        # With PUT a slot can be filled again and again: then a GET with a short index could be any number of tuples.
+        self.tuple_memo = memo if memo == _MEMOIZE else b""
         self.get = get
         self.strings = tuple(string + memo for string in strings)
         self.numbers = numbers
@@ -58,22 +64,22 @@ class _Dialect:
         # What may stand anywhere. A container is memoized right after it is made; a number never is.
         self.plain = (*get, rb"[\]\}\x8f]" + memo, rb"\([ld]" + memo, rb"[(aesu\x90\x97\x98]")
 
-    def runs(self) -> tuple[bytes, ...]:
+    def runs(self, memo: bytes) -> tuple[bytes, ...]:
         """Runs of atoms, made into a flat tuple by the opcode behind them if there is one."""
-        atom, memo = _any(*self.atoms), self.memo
+        atom = _any(*self.atoms)
         two_or_more = atom + _any(atom + b"++(?:" + _ANY_TUPLE + memo + b")?+", _TUPLE_1_OR_2 + memo, b"")
-        return (*self.flat_tuples(), atom + _any(two_or_more, _TUPLE_1 + memo, b""))
+        return (*self.flat_tuples(memo), atom + _any(two_or_more, _TUPLE_1 + memo, b""))
 
-    def flat_tuples(self) -> tuple[bytes, ...]:
+    def flat_tuples(self, memo: bytes) -> tuple[bytes, ...]:
         """Tuples that begin with an opcode of their own."""
-        return (rb"\((?:" + b"|".join(self.atoms) + rb")*+t" + self.memo, rb"\)" + self.memo)
+        return (rb"\((?:" + b"|".join(self.atoms) + rb")*+t" + memo, rb"\)" + self.memo)
 
-    def values(self) -> tuple[bytes, ...]:
+    def values(self, memo: bytes) -> tuple[bytes, ...]:
         """One value, exactly (between keys the count matters): an atom, a memo reference or a tuple of numbers."""
-        number, memo = _any(*self.numbers), self.memo
+        number = _any(*self.numbers)
         tail = _any(_TUPLE_1 + memo, number + _any(rb"\x86", number + rb"\x87") + memo) + b"?+"
         numeric = tuple(one + tail for one in self.numbers)
-        return (*self.get, *self.strings, _CONSTANT, *numeric, *self.flat_tuples())
+        return (*self.get, *self.strings, _CONSTANT, *numeric, *self.flat_tuples(memo))
 
     def nested(self, values: tuple[bytes, ...]) -> tuple[bytes, ...]:
         """Lists and dicts of ``values``."""
@@ -87,23 +93,25 @@ class _Dialect:
     def small(self) -> re.Pattern[bytes]:
         """For streams too short to hold many numbers: only tuples and the memo matter."""
         return re.compile(
-            b"(?s)" + _any(*self.plain[: len(self.get) + 1], *self.runs(), *self.plain[len(self.get) + 1 :]) + b"*+"
+            b"(?s)"
+            + _any(*self.plain[: len(self.get) + 1], *self.runs(self.memo), *self.plain[len(self.get) + 1 :])
+            + b"*+"
         )
 
     @functools.cached_property
     def large(self) -> re.Pattern[bytes]:
         """Numbers only as items of lists, in flat tuples, or as values of string keys."""
-        values = self.values()
+        values = self.values(self.tuple_memo)
         nested = self.nested(values)
         key, get_short = _any(*self.keys), self.get[0]
         return re.compile(
             b"(?s)"
             + _any(
                 rb"\}" + self.memo + rb"\((?:" + key + _any(*values, *nested) + b")++u",
-                rb"\]" + self.memo + rb"\(" + _any(*self.get, *nested, *self.runs()) + b"++e",
+                rb"\]" + self.memo + rb"\(" + _any(*self.get, *nested, *self.runs(self.tuple_memo)) + b"++e",
                 *nested,
                 rb"\((?:" + key + _any(*values) + b")++u",  # further batches of a large dict or list
-                rb"\(" + _any(*self.get, *self.runs()) + b"++e",
+                rb"\(" + _any(*self.get, *self.runs(self.tuple_memo)) + b"++e",
                 *(one + _any(*self.numbers) + b"s" for one in self.keys),
                 *(number + b"a" for number in self.numbers),
                 *self.strings,
@@ -124,7 +132,7 @@ def _dialect(protocol: int) -> _Dialect:
     binary = (rb"K.", rb"M..", rb"J....", rb"G.{8}", rb"\x8a" + opcodes.counted(1, 32))
     if protocol >= 4:
         string = rb"[\x8cC]" + opcodes.counted(1, _LONGEST)
-        return _Dialect(rb"\x94?+", (rb"h.", rb"j...."), (string,), binary)
+        return _Dialect(_MEMOIZE, (rb"h.", rb"j...."), (string,), binary)
     if protocol >= 1:
         strings = (rb"[XT]" + opcodes.counted(4, _LONGEST), rb"[UC]" + opcodes.counted(1, 32))
         return _Dialect(rb"(?:q.|r....)?+", (rb"h.", rb"j...."), strings, (*binary, opcodes.LONG))
