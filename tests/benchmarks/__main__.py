@@ -19,7 +19,7 @@ import stages
 
 FULL = rows.Effort(rounds=7, scale=1.0)
 QUICK = rows.Effort(rounds=2, scale=0.125)
-LINE = "{:<62} {:>14} {:>14} {:>16} {:>14}  {}"
+LINE = "{:<58} {:>14} {:>12} {:>14} {:>12}  {}"
 
 
 def main(arguments: list[str]) -> int:
@@ -30,6 +30,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--quick", action="store_true", help="an eighth of the large inputs, few rounds: noisy")
     parser.add_argument("--profile", action="store_true", help="also tell in which stage of safeload the time goes")
     parser.add_argument("--report-only", action="store_true", help="exit code 0 whether or not the bounds hold")
+    parser.add_argument("--readme", action="store_true", help="put the table into README.md, in place of the one there")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     unknown = [name for name in options.rows if name not in rows.ROWS]
@@ -39,31 +40,52 @@ def main(arguments: list[str]) -> int:
         effort = QUICK if options.quick else FULL
         print(json.dumps(asdict(rows.ROWS[options.rows[0]].measure(effort))))
         return 0
-    result = table(options.rows or list(rows.ROWS), quick=options.quick)
+    if options.readme and (options.rows or options.quick):
+        parser.error("README shows all rows of a full run")
+    lines: list[str] = []
+    result = table(options.rows or list(rows.ROWS), lines, quick=options.quick)
+    if options.readme:
+        into_readme(lines)
     if options.profile:
         print()
         stages.report(QUICK if options.quick else FULL)
     return 0 if options.report_only and result == 1 else result
 
 
-def table(names: list[str], *, quick: bool) -> int:
-    """Print one line per row; the exit code."""
-    print(f"Python {platform.python_version()} on {platform.machine()}, best of interleaved rounds, collector on\n")
-    print(LINE.format("", "baseline", "safeload", "measured", "bound", ""))
+def table(names: list[str], lines: list[str], *, quick: bool) -> int:
+    """Print one line per row, and keep it in ``lines``; the exit code."""
+
+    def show(line: str) -> None:
+        lines.append(line.rstrip())
+        print(lines[-1], flush=True)
+
+    show(f"Python {platform.python_version()} on {platform.machine()}, best of interleaved rounds, collector on")
+    show("")
+    show(LINE.format("", "baseline", "safeload", "measured", "bound", ""))
     worst = 0
     for name in names:
         row = rows.ROWS[name]
         figure = measure_apart(name, quick=quick)
         if figure is None:
             worst = 2
-            print(LINE.format(row.title, "", "", "", "", "ERROR"), flush=True)
+            show(LINE.format(row.title, "", "", "", row.promise, "ERROR"))
             continue
         holds = row.holds(figure)
         worst = max(worst, 0 if holds else 1)
-        measured = f"{figure.value:.2f}{row.unit}"
         verdict = "FAIL" if not holds else "PASS" if row.bound is not None else ""
-        print(LINE.format(row.title, figure.baseline, figure.ours, measured, row.promise, verdict).rstrip(), flush=True)
+        measured = f"{figure.value:.2f}{row.unit}"
+        show(LINE.format(row.title, figure.baseline, figure.ours, measured, row.promise, verdict))
     return worst
+
+
+def into_readme(lines: list[str]) -> None:
+    """Replace the first text block of README's section on figures."""
+    path = Path(__file__).parents[2] / "README.md"
+    text = path.read_text(encoding="utf-8")
+    section = text.index("\n## Figures\n")
+    begin = text.index("```text\n", section) + len("```text\n")
+    end = text.index("```\n", begin)
+    path.write_text(text[:begin] + "\n".join(lines) + "\n" + text[end:], encoding="utf-8")
 
 
 def measure_apart(name: str, *, quick: bool) -> rows.Figure | None:
