@@ -146,15 +146,7 @@ LIMITED = {
 }
 
 
-@pytest.mark.parametrize(
-    "limit",
-    [
-        pytest.param(limit, marks=pytest.mark.xfail(strict=True, reason="not checked for streams in memory"))
-        if limit == "max_stream_bytes"
-        else limit
-        for limit in LIMITED
-    ],
-)
+@pytest.mark.parametrize("limit", LIMITED)
 def test_limits(limit: str) -> None:
     """Each limit is enforced and named; one higher, the stream passes."""
     data, limits = LIMITED[limit]
