@@ -6,7 +6,7 @@ the stable error `code`. Existing vectors are never changed: a new release adds 
 ones.
 """
 
-# ruff: noqa: E501 - tables of cases read best with one case a line
+
 
 from __future__ import annotations
 
