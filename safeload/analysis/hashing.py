@@ -51,43 +51,26 @@ class _Node:
         items: what it holds.
         keys: the numbers and nodes that were given to it as keys; ``None`` for none.
         weight: values visited when it is hashed or compared, parts that are shared counted every time.
-        depth: levels of nodes. ``levels``: levels of nodes that calls made.
+        depth: levels of what can be hashed: tuples, frozensets, what calls made (``step`` 1; lists, dicts and sets 0). ``levels``: levels of nodes that calls made.
         attached: whether it is part of another node.
         name: of a global, its name; of what a call made, the name of what was called.
         opaque: whether its hash is unknown: a call made it, or a part of it. ``frozen``: whether it is a frozenset.
         size: bytes of an out-of-band buffer. ``value``: of what a call made, something that hashes alike, if that is known.
     """
 
-    __slots__ = (
-        "attached",
-        "depth",
-        "frozen",
-        "items",
-        "keys",
-        "levels",
-        "made",
-        "name",
-        "opaque",
-        "size",
-        "value",
-        "weight",
-    )
+    # Defaults of the class, not slots: most nodes differ from them in two or three attributes, and thousands are made.
+    keys: list[Any] | None = None
+    weight = 1
+    depth = 1
+    step = 1
+    levels = 0
+    made = attached = frozen = opaque = False
+    name = b""
+    size = 0
+    value: Any = None
 
-    weight: int
-    depth: int
-    levels: int
-
-    def __init__(self, *, made: bool = False) -> None:
-        self.items: list[Any] = []
-        self.keys: list[Any] | None = None
-        self.weight = self.depth = 1
-        self.made = made
-        self.levels = 1 if made else 0
-        self.attached = self.frozen = False
-        self.opaque = made
-        self.name = b""
-        self.size = 0
-        self.value: Any = None
+    def __init__(self, items: list[Any]) -> None:
+        self.items = items
 
 
 class KeyWalk:
@@ -210,8 +193,10 @@ class KeyWalk:
             elif opcode == 0x93:  # STACK_GLOBAL
                 name = stack.pop()
                 stack[-1] = self._global(stack[-1], name)
-            elif opcode in (0x5D, 0x7D, 0x8F, 0x29):  # EMPTY_LIST, EMPTY_DICT, EMPTY_SET, EMPTY_TUPLE
-                push(self._node(()))
+            elif opcode in (0x5D, 0x7D, 0x8F):  # EMPTY_LIST, EMPTY_DICT, EMPTY_SET
+                push(self._container([]))
+            elif opcode == 0x29:  # EMPTY_TUPLE
+                push(self._node([]))
             elif opcode == 0x6A:  # LONG_BINGET
                 push(memo[int.from_bytes(code[pos : pos + 4], "little")])
                 pos += 4
@@ -258,7 +243,7 @@ class KeyWalk:
         if opcode in (0x8D, 0x8E, 0x96):  # BINUNICODE8, BINBYTES8, BYTEARRAY8
             start = pos + 8
             end = start + int.from_bytes(code[pos:start], "little")
-            stack.append(code[start:end] if opcode != 0x96 else self._node(()))
+            stack.append(code[start:end] if opcode != 0x96 else self._node([]))
             return end
         if opcode == 0x63:  # GLOBAL
             end = _behind_lines(code, pos)
@@ -274,7 +259,7 @@ class KeyWalk:
         elif opcode == 0x32:  # DUP
             stack.append(stack[-1])
         elif opcode == 0x97:  # NEXT_BUFFER
-            node = self._node((), made=True)
+            node = self._maker()
             node.name, node.size = _BUFFER, _size_of(next(self.buffers, b""))
             stack.append(node)
         elif opcode == 0x80:  # PROTO
@@ -297,7 +282,7 @@ class KeyWalk:
         elif opcode == 0x46:  # FLOAT
             stack.append(float(argument))
         elif opcode == 0x50:  # PERSID
-            stack.append(self._node((), made=True))
+            stack.append(self._maker())
         else:  # STRING, UNICODE
             stack.append(argument)
         return end + 1
@@ -308,7 +293,7 @@ class KeyWalk:
             self._put(stack[-1], items)
             self._keys(stack[-1], items)
         elif opcode in (0x91, 0x64, 0x6C):  # FROZENSET, DICT, LIST
-            node = self._node(items)
+            node = self._node(items) if opcode == 0x91 else self._container(items)
             node.frozen = opcode == 0x91
             if opcode != 0x6C:
                 self._keys(node, items if opcode == 0x91 else items[::2])
@@ -317,76 +302,120 @@ class KeyWalk:
             callee = items[0] if opcode == 0x6F else None
             stack.append(self._made(self._node(items[1:] if opcode == 0x6F else items), callee))
 
-    def _node(self, items: Iterable[Any], *, made: bool = False) -> _Node:
-        node = _Node(made=made)
+    def _node(self, items: list[Any]) -> _Node:
+        """A new container of ``items``, a list that is the node's own from now on."""
+        node = _Node(items)
         self.nodes.append(node)
         if items:
-            self._put(node, items)
+            self._weigh(node, items)
+        return node
+
+    def _container(self, items: list[Any]) -> _Node:
+        """A new list, dict or set: hashing ends there."""
+        node = _Node(items)
+        node.step = node.depth = 0
+        self.nodes.append(node)
+        if items:
+            self._weigh(node, items)
         return node
 
     def _put(self, target: Any, items: Iterable[Any]) -> None:
-        """``items`` become parts of ``target``."""
-        if type(target) is not _Node:
-            return
-        weight, depth, levels = target.weight, target.depth - 1, target.levels - target.made
-        held = False
+        """``items`` become further parts of ``target``."""
+        if type(target) is _Node:
+            target.items += items
+            self._weigh(target, items)
+
+    def _weigh(self, target: _Node, items: Iterable[Any]) -> None:
+        weight, depth, levels, held = 0, 0, 0, False
         for item in items:
-            if type(item) is _Node:
+            kind = type(item)
+            if kind is _Node:
                 held = item.attached = True
-                if item.opaque:
-                    target.opaque = True
                 weight += item.weight
                 depth = max(depth, item.depth)
                 levels = max(levels, item.levels)
+                if item.opaque:
+                    target.opaque = True
+            elif kind is bytes:
+                weight += 1 + (len(item) >> 8)
+            elif kind is int:
+                weight += 1 + (item.bit_length() >> 6)
             else:
-                weight += _leaf_weight(item)
-        target.items += items
+                weight += 1
         # Exponential sharing makes weights of thousands of digits; beyond every limit they need not be exact.
-        target.weight = min(weight, _HUGE)
-        target.depth = depth + 1
-        target.levels = levels + target.made
-        if target.levels > self.limits.max_nesting:
-            self._nests(target.levels)
-        if held and target.attached:
-            self.late = True
+        target.weight = min(target.weight + weight, _HUGE)
+        if held:
+            target.depth = max(target.depth, depth + target.step)
+            levels += target.made
+            if levels > target.levels:
+                target.levels = levels
+                if levels > self.limits.max_nesting:
+                    self._nests(levels)
+            if target.attached:
+                self.late = True
+
+    def _maker(self) -> _Node:
+        """Something that a call made, or will make; nothing is known of its hash."""
+        node = _Node([])
+        node.made = node.opaque = True
+        node.levels = 1
+        self.nodes.append(node)
+        return node
 
     def _global(self, module: Any, name: Any) -> _Node:
-        node = self._node((), made=True)
-        node.opaque = False  # a class or a function: its hash is its address
+        node = _Node([])
+        node.made = True  # with a hash that is known: its address
+        self.nodes.append(node)
         if type(module) is bytes and type(name) is bytes:
             node.name = module + b"." + name
         return node
 
     def _made(self, arguments: Any, callee: Any) -> _Node:
         """The result of a call; the callable may hash what is in the lists it is given."""
-        made = self._node((), made=True)
+        made = self._maker()
         if type(callee) is _Node:
             made.name = callee.name
-        if type(arguments) is _Node:
-            self._put(made, arguments.items)
-            self._arguments(arguments.items, made)
-            if made.name in _SCALARS and len(arguments.items) == 2:
-                made.value = _scalar(*arguments.items)
-            elif made.name in _DATES and len(arguments.items) == 1:
-                made.value = arguments.items[0]
+        if type(arguments) is _Node and arguments.items:
+            items = arguments.items
+            self._put(made, items)
+            self._arguments(items, made)
+            if made.name in _SCALARS and len(items) == 2:
+                made.value = _scalar(*items)
+            elif made.name in _DATES and len(items) == 1:
+                made.value = items[0]
             made.opaque = type(made.value) not in (bytes, int, float)
         return made
 
     def _arguments(self, items: Iterable[Any], made: Any) -> None:
         """Whatever gets ``items`` may copy them, and may put what is in them into a dict or a set."""
         self.calls = True
+        cost = 0
         for item in items:
-            if type(item) is not _Node:
-                self._spend(_copy_cost(item))
-                continue
-            # What is shared inside counts every time: a callable may expand it, or print it in an error.
-            self._spend(len(item.items) + item.weight // 8 + item.size // 8)
-            self.passed.append(item)
-            if item.items and not item.made:
-                self._keys(made, item.items)
-                firsts = [part.items[0] for part in item.items if type(part) is _Node and part.items]
-                if firsts:
-                    self._keys(made, firsts)
+            kind = type(item)
+            if kind is _Node:
+                # What is shared inside counts every time: a callable may expand it, or print it in an error.
+                if item.depth > self.limits.max_tuple_depth:
+                    self._too_deep(item.depth)
+                cost += len(item.items) + (item.weight + item.size >> 3)
+                self.passed.append(item)
+                if item.items and not item.made:
+                    cost += self._members(item.items, made)
+            elif kind is bytes:
+                cost += 1 + (len(item) >> 3)
+            else:
+                cost += 1
+        self._spend(cost)
+
+    def _members(self, items: list[Any], made: Any) -> int:
+        """Let ``made`` hash ``items``, and what is first in each of them; returns what it costs where they are few."""
+        if len(items) > _SMALL_DICT:
+            self._keys(made, items)
+            firsts = [part.items[0] for part in items if type(part) is _Node and part.items]
+            if firsts:
+                self._keys(made, firsts)
+            return 0
+        choosable = sum([type(item) is not bytes and item is not None for item in items])
+        return choosable * choosable >> 6
 
     def _keys(self, target: Any, keys: Iterable[Any]) -> None:
         """``keys`` are hashed and put into ``target``."""
@@ -430,7 +459,7 @@ class KeyWalk:
                     levels = max(levels, item.levels)
                 else:
                     weight += _leaf_weight(item)
-            node.weight, node.depth, node.levels = min(weight, _HUGE), depth + 1, levels + node.made
+            node.weight, node.depth, node.levels = min(weight, _HUGE), depth + node.step, levels + node.made
             if node.levels > self.limits.max_nesting:
                 self._nests(node.levels)
         self.work = 0
@@ -439,6 +468,8 @@ class KeyWalk:
                 self._too_deep(key.depth)
             self._spend(key.weight)
         for item in self.passed:
+            if item.depth > self.limits.max_tuple_depth:
+                self._too_deep(item.depth)
             self._spend(item.weight // 8)
 
     def _spend(self, weight: int) -> None:
@@ -560,11 +591,6 @@ def _scalar(dtype: Any, data: Any) -> Any:
 
 def _size_of(buffer: Any) -> int:
     return memoryview(buffer).nbytes
-
-
-def _copy_cost(item: Any) -> int:
-    """Of handing a value that holds no others to a call, which may copy it: a step for eight bytes."""
-    return 1 + len(item) // 8 if type(item) is bytes else 1
 
 
 def _leaf_weight(item: Any) -> int:
