@@ -19,7 +19,7 @@ import io
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol
 
 from safeload.analysis.census import Census, StreamSource, take_census
-from safeload.analysis.shapes import is_harmless, is_plain
+from safeload.analysis.shapes import is_harmless, is_plain, plain_code
 from safeload.errors import FormatError, LoadError, PolicyError, SafeloadError
 from safeload.feed import CodeFeed
 from safeload.formats.sources import BytesSource
@@ -137,6 +137,13 @@ def rebuild_bytes(data: bytes, options: Options, operation: Operation, *, buffer
             return _load_plain(data, options)
     key = (hashlib.sha256(data).digest(), options.policy.digest, *options[1:6])
     known = judgements.get(key)
+    if known is None and len(data) <= options.limits.max_stream_bytes:
+        with operation.child("analyse"):
+            code = plain_code(data)
+        if code is not None:
+            judgements.add(key, ({}, frozenset()))
+            with operation.child("load"):
+                return _load_data(Census(code, [], len(data), data[1], has_code=False, mutable=False), options)
     if known is None:
         judgement = _judged(BytesSource(data), options, operation, None, whole=True)
         judgements.add(key, (judgement.spellings or {}, judgement.constructed))

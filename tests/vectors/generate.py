@@ -6,8 +6,6 @@ the stable error `code`. Existing vectors are never changed: a new release adds 
 ones.
 """
 
-
-
 from __future__ import annotations
 
 import base64
