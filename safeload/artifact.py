@@ -16,7 +16,7 @@ from safeload.errors import FormatError, LimitExceededError, MissingKeyError, Tr
 from safeload.formats.detect import HEAD, known_container
 from safeload.formats.sources import FileSource, FlowSource, source_for_file
 from safeload.judgements import MAX_BYTES
-from safeload.pipeline import Options, rebuild, rebuild_bytes
+from safeload.pipeline import rebuild, rebuild_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from safeload.envelope import Opened
     from safeload.keys import KeyRing
     from safeload.policy import Policy
+    from safeload.verdict import Options
 
 __all__ = ["ENVELOPE_BYTE", "Demands", "envelope_bytes", "load_bytes", "load_file", "load_path", "open_envelope",
            "opened_stream", "refuse_container", "require_signed", "signer_options"]  # fmt: skip

@@ -30,7 +30,9 @@ from safeload.feed import CodeFeed
 from safeload.formats.detect import HEAD
 from safeload.formats.sources import BytesSource, source_for_file
 from safeload.loading.unpickler import RestrictedUnpickler
-from safeload.pipeline import MemoTracer, Options, run, users
+from safeload.memo import MemoTracer
+from safeload.rebuilding import run, users
+from safeload.verdict import Options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
     from safeload.audit import Operation
     from safeload.formats.sources import FileSource, FlowSource
     from safeload.limits import Limits
-    from safeload.pipeline import Judgement
+    from safeload.verdict import Judgement
 
 __all__ = ["Pickler", "Unpickler"]
 

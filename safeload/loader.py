@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from safeload.artifact import Demands, load_bytes, load_file, load_path
 from safeload.audit import SILENT
 from safeload.limits import DEFAULT_LIMITS, Limits
-from safeload.pipeline import Options
 from safeload.policy import Policy, resolve_policy
+from safeload.verdict import Options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping

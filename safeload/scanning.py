@@ -15,7 +15,8 @@ from safeload.errors import EnvelopeError, FormatError, LimitExceededError, Poli
 from safeload.findings import Finding, Report, Severity, Verdict
 from safeload.formats.detect import HEAD, known_container, looks_like_pickle_head
 from safeload.formats.sources import BytesSource, FileSource, source_for_file
-from safeload.pipeline import Judgement, Options, judge, judge_broken, report_of
+from safeload.pipeline import judge, judge_broken
+from safeload.verdict import Judgement, Options, report_of
 
 if TYPE_CHECKING:
     from safeload.artifact import Demands

@@ -252,7 +252,7 @@ class _Walk:
         self.parts.append(self.source.data[self.start : self.pos])
         self.parts.append(_NEXT_BUFFER)
         taken: tuple[Any, int] | None
-        # A writable array's bytes: read where they can stay. See pipeline.settled for what is no array.
+        # A writable array's bytes: read where they can stay. See rebuilding.settled for what is no array.
         into = getattr(self.source, "take_mutable", None) if mutable and self.has_code else None
         taken = self.source.take(header, length) if into is None else into(header, length)
         if taken is None:

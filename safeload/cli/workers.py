@@ -170,8 +170,8 @@ def _serve(connection: Connection, job: Job, inherited: list[Connection]) -> Non
 def _scan_in_context(stream: BinaryIO, loader: Loader, job: Job) -> Report:
     """``Loader.scan`` for an envelope that is bound to a context."""
     from safeload.artifact import Demands
-    from safeload.pipeline import Options
     from safeload.scanning import scan
+    from safeload.verdict import Options
 
     with loader.audit.operation("scan") as operation:
         return scan(stream, Demands(loader.keys, job.context), Options(loader.policy, loader.limits), operation)

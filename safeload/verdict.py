@@ -1,0 +1,145 @@
+"""From a traced stream to a verdict: what the policy, the manifest and fickling say of its program.
+
+Rule: only an empty list of findings is clean. Evidence of harm changes what a refusal is called, never whether it is one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+
+from safeload.errors import PolicyError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from safeload.analysis.census import Census
+    from safeload.analysis.trace import Tracer
+    from safeload.findings import Finding, Report
+    from safeload.limits import Limits
+    from safeload.policy import Policy
+    from safeload.program import Program
+
+__all__ = ["Judgement", "Options", "decide", "refuse", "report_of"]
+
+
+class Options(NamedTuple):
+    """How streams are judged and rebuilt; the keyword arguments of ``pickle.load`` among them."""
+
+    policy: Policy
+    limits: Limits
+    manifest: tuple[str, ...] | None = None
+    fix_imports: bool = True
+    encoding: str = "ASCII"
+    errors: str = "strict"
+    persistent_load: Callable[[Any], Any] | None = None
+    find_class: Callable[[str, str], Any] | None = None
+
+
+class Judgement(NamedTuple):
+    """What is known about a stream before anything of it is loaded; ``program`` is ``None`` for pure data."""
+
+    census: Census
+    program: Program | None = None
+    spellings: Mapping[tuple[str, str], str] | None = None
+    constructed: frozenset[str] = frozenset()  # names that instances are made of without a call
+    findings: tuple[Finding, ...] = ()
+    notes: tuple[Finding, ...] = ()
+    source_code: str = ""
+
+
+def decide(census: Census, tracer: Tracer, options: Options) -> Judgement:
+    """The judgement of a traced stream; it is clean if it has no findings."""
+    from safeload.analysis.gate import fickling_gate
+    from safeload.program import Kind, Program
+
+    program = Program.of(tracer.uses)
+    persistent = options.persistent_load is not None
+    refused = options.policy.decide(program, manifest=options.manifest, persistent=persistent)
+    gate = fickling_gate(program)
+    notes = gate.by_name
+    findings = list(gate.structural)
+    if refused:
+        # Where the policy names an import or a call, fickling's view of that name is kept as information; what it says
+        # of the refused ones counts.
+        named = {finding.evidence for finding in refused}
+        rest = Program.of(use for use in program.uses if use.name in named or use.name.replace(":", ".") in named)
+        counted = fickling_gate(rest).by_name
+        notes = tuple(note for note in notes if note not in counted)
+        findings += [*_with_evidence(refused), *counted]
+    findings = sorted(dict.fromkeys(findings), key=_order)
+    constructed = frozenset(name for kind, name in program.operations if kind is Kind.CONSTRUCT)
+    return Judgement(
+        census, program, tracer.spellings, constructed, tuple(findings), tuple(dict.fromkeys(notes)), gate.source_code
+    )
+
+
+def _with_evidence(refused: Iterable[Finding]) -> Iterator[Finding]:
+    """Refusals of globals that no data needs say so: evidence of harm, not just an unknown name."""
+    from safeload.analysis.harmful import is_harmful
+    from safeload.findings import Severity, Verdict
+
+    for finding in refused:
+        if finding.evidence and is_harmful(finding.evidence):
+            message = finding.message.partition(". ")[0] + "; this is a way to run code, and no data needs it"
+            yield dataclasses.replace(finding, severity=Severity.CRITICAL, verdict=Verdict.MALICIOUS, message=message)
+        else:
+            yield finding
+
+
+def _order(finding: Finding) -> tuple[int, bool, str, str, str]:
+    """Most serious first, the policy's before fickling's (they say what to do); the same order in every run."""
+    by_fickling = finding.rule_id.startswith("fickling.")
+    return -finding.severity, by_fickling, finding.rule_id, finding.evidence, finding.message
+
+
+def refuse(judgement: Judgement) -> NoReturn:
+    """Raise what the findings of ``judgement`` amount to.
+
+    Raises:
+        PolicyError: always; its ``report`` has all findings.
+    """
+    report = report_of([judgement])
+    first = judgement.findings[0]
+    more = len(judgement.findings) - 1
+    others = f" (and {more} more finding{'s' if more > 1 else ''}, see .report)" if more else ""
+    raise PolicyError(f"refused as {report.verdict}: {first.message}{others}", code=first.rule_id, report=report)
+
+
+def report_of(judgements: Sequence[Judgement], **fields: Any) -> Report:
+    """The report of an artifact with these streams; ``fields`` are further attributes of :class:`Report`."""
+    from safeload.findings import Report, StreamInfo, worst_verdict
+
+    streams, offset = [], 0
+    names: dict[str, None] = {}
+    findings: list[Finding] = [*fields.pop("findings", ())]
+    for index, judgement in enumerate(judgements):
+        census, program = judgement.census, judgement.program
+        lines = () if program is None else tuple(f"{kind} {name}" for kind, name in program.operations)
+        digest = "" if program is None else program.digest
+        streams.append(StreamInfo(offset, census.size, census.protocol, lines, digest))
+        offset += census.size
+        if program is not None:
+            names.update((name.replace(":", "."), None) for name in program.globals)
+        findings.extend(_located(judgement, index))
+    findings.sort(key=_order)
+    verdict = worst_verdict(*(finding.verdict for finding in findings))
+    source_code = "\n\n".join(judgement.source_code for judgement in judgements if judgement.source_code)
+    return Report(
+        verdict,
+        tuple(findings),
+        globals=tuple(names),
+        streams=tuple(streams),
+        source_code=source_code,
+        **{"container": "pickle", **fields},
+    )
+
+
+def _located(judgement: Judgement, index: int) -> Iterator[Finding]:
+    from safeload.findings import Severity, Verdict
+
+    where = f"stream {index}"
+    for finding in judgement.findings:
+        yield dataclasses.replace(finding, location=finding.location or where)
+    for note in judgement.notes:
+        yield dataclasses.replace(note, location=where, severity=Severity.INFO, verdict=Verdict.CLEAN)
