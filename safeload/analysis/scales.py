@@ -1,0 +1,288 @@
+"""Weighing what a stream builds: how costly to hash, compare and copy, how deeply nested.
+
+Rule: every cost is charged before the unpickler could have it, against one budget; what goes over it, nests too deep or
+collides too often raises :class:`~safeload.errors.LimitExceededError`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from safeload.analysis.nodes import Node, children_first, leaf_weight, scalar_value, value_of
+from safeload.errors import LimitExceededError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from safeload.limits import Limits
+
+__all__ = ["BUFFER", "Scales"]
+
+# Calls whose results hash as a number that is among their arguments. What other calls make has a hash that is not known
+# here; so many keys of that kind can collide as max_constructed_keys allows.
+SCALARS = frozenset({b"numpy.core.multiarray.scalar", b"numpy._core.multiarray.scalar"})
+# Naive dates and times hash their bytes, with a random key.
+DATES = frozenset({b"datetime.date", b"datetime.datetime", b"datetime.time"})
+BUFFER = b"(buffer)"
+# A dict below this size costs too little for its collisions to matter.
+SMALL_DICT = 1_024
+_HUGE = 1 << 62
+# Keys that are heavier than this are costly to compare even in a small dict.
+HEAVY = 32
+
+# Abstract values: None for constants; bytes for strings (their hash is randomised); int and float for numbers; Node for
+# everything that holds others.
+
+
+class Scales:
+    """Makes the nodes of a walk and keeps account of them; one for all streams that share a memo."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.memo: dict[int, Any] = {}
+        self.work = 0
+        self.constructed = 0
+        self.large: dict[int, Node] = {}
+        self.nodes: list[Node] = []
+        self.hashed: list[Node] = []
+        self.passed: list[Node] = []  # arguments and states
+        self.budget = limits.max_hash_work
+        self.buffers: Iterator[Any] = iter(())
+        self.calls = False  # something is called or gets a state
+        self.longest_integer = 0  # bytes
+        self.late = False  # a node got parts after it became part of another
+
+    def node(self, items: list[Any]) -> Node:
+        """A new container of ``items``, a list that is the node's own from now on."""
+        node = Node(items)
+        self.nodes.append(node)
+        if items:
+            self._weigh(node, items)
+        return node
+
+    def container(self, items: list[Any]) -> Node:
+        """A new list, dict or set: hashing ends there."""
+        node = Node(items)
+        node.step = node.depth = 0
+        self.nodes.append(node)
+        if items:
+            self._weigh(node, items)
+        return node
+
+    def put(self, target: Any, items: Iterable[Any]) -> None:
+        """``items`` become further parts of ``target``."""
+        if type(target) is Node:
+            target.items += items
+            self._weigh(target, items)
+
+    def _weigh(self, target: Node, items: Iterable[Any]) -> None:
+        weight, depth, levels, held = 0, 0, 0, False
+        for item in items:
+            kind = type(item)
+            if kind is Node:
+                held = item.attached = True
+                weight += item.weight
+                depth = max(depth, item.depth)
+                levels = max(levels, item.levels)
+                if item.opaque:
+                    target.opaque = True
+            elif kind is bytes:
+                weight += 1 + (len(item) >> 8)
+            elif kind is int:
+                weight += 1 + (item.bit_length() >> 6)
+            else:
+                weight += 1
+        # Exponential sharing makes weights of thousands of digits; beyond every limit they need not be exact.
+        target.weight = min(target.weight + weight, _HUGE)
+        if held:
+            target.depth = max(target.depth, depth + target.step)
+            levels += target.made
+            if levels > target.levels:
+                target.levels = levels
+                if levels > self.limits.max_nesting:
+                    self._nests(levels)
+            if target.attached:
+                self.late = True
+
+    def maker(self) -> Node:
+        """Something that a call made, or will make; nothing is known of its hash."""
+        node = Node([])
+        node.made = node.opaque = True
+        node.levels = 1
+        self.nodes.append(node)
+        return node
+
+    def make_global(self, module: Any, name: Any) -> Node:
+        """A class or function that is imported by name."""
+        node = Node([])
+        node.made = True  # with a hash that is known: its address
+        self.nodes.append(node)
+        if type(module) is bytes and type(name) is bytes:
+            node.name = module + b"." + name
+        return node
+
+    def make(self, arguments: Any, callee: Any) -> Node:
+        """The result of a call; the callable may hash what is in the lists it is given."""
+        made = self.maker()
+        if type(callee) is Node:
+            made.name = callee.name
+        if type(arguments) is Node and arguments.items:
+            items = arguments.items
+            self.put(made, items)
+            self.arguments(items, made)
+            if made.name in SCALARS and len(items) == 2:
+                made.value = scalar_value(*items)
+            elif made.name in DATES and len(items) == 1:
+                made.value = items[0]
+            made.opaque = type(made.value) not in (bytes, int, float)
+        return made
+
+    def arguments(self, items: Iterable[Any], made: Any) -> None:
+        """Whatever gets ``items`` may copy them, and may put what is in them into a dict or a set."""
+        self.calls = True
+        cost = 0
+        for item in items:
+            kind = type(item)
+            if kind is Node:
+                # What is shared inside counts every time: a callable may expand it, or print it in an error.
+                if item.depth > self.limits.max_tuple_depth:
+                    self._too_deep(item.depth)
+                cost += len(item.items) + (item.weight + item.size >> 3)
+                self.passed.append(item)
+                if item.items and not item.made:
+                    cost += self._members(item.items, made)
+            elif kind is bytes:
+                cost += 1 + (len(item) >> 3)
+            else:
+                cost += 1
+        self.spend(cost)
+
+    def _members(self, items: list[Any], made: Any) -> int:
+        """Let ``made`` hash ``items``, and what is first in each of them; returns what it costs where they are few."""
+        if len(items) > SMALL_DICT:
+            self.put_keys(made, items)
+            firsts = [part.items[0] for part in items if type(part) is Node and part.items]
+            if firsts:
+                self.put_keys(made, firsts)
+            return 0
+        choosable = sum([type(item) is not bytes and item is not None for item in items])
+        return choosable * choosable >> 6
+
+    def put_keys(self, target: Any, keys: Iterable[Any]) -> None:
+        """``keys`` are hashed and put into ``target``."""
+        if type(target) is not Node:
+            return
+        kept = [key for key in keys if type(key) is not bytes and key is not None]
+        if not kept:
+            return
+        for key in kept:
+            if type(key) is Node:
+                self._hash(key)
+            else:
+                self.spend(leaf_weight(key))
+        if target.keys is None:
+            target.keys = kept
+        else:
+            target.keys += kept
+        if len(target.keys) > SMALL_DICT or any(type(key) is Node and key.weight > HEAVY for key in kept):
+            self.large[id(target)] = target
+
+    def _hash(self, key: Node) -> None:
+        if key.depth > self.limits.max_tuple_depth:
+            self._too_deep(key.depth)
+        self.spend(key.weight)
+        self.hashed.append(key)
+        if key.opaque:
+            self.constructed += 1
+            if self.constructed > self.limits.max_constructed_keys:
+                self.too_much("max_constructed_keys", "dict keys or set members that are made by calls")
+
+    def sum_up(self) -> None:
+        """Weights and depths again, over the finished graph; edges that close a cycle do not count."""
+        for node in children_first(self.nodes):
+            weight, depth, levels = 1, 0, 0
+            for item in node.items:
+                if type(item) is Node:
+                    if item.weight < 0:  # not summed up yet: the edge closes a cycle
+                        continue
+                    weight += item.weight
+                    depth = max(depth, item.depth)
+                    levels = max(levels, item.levels)
+                else:
+                    weight += leaf_weight(item)
+            node.weight, node.depth, node.levels = min(weight, _HUGE), depth + node.step, levels + node.made
+            if node.levels > self.limits.max_nesting:
+                self._nests(node.levels)
+        self.work = 0
+        for key in self.hashed:
+            if key.depth > self.limits.max_tuple_depth:
+                self._too_deep(key.depth)
+            self.spend(key.weight)
+        for item in self.passed:
+            if item.depth > self.limits.max_tuple_depth:
+                self._too_deep(item.depth)
+            self.spend(item.weight // 8)
+
+    def spend(self, weight: int) -> None:
+        """Charge ``weight`` to the budget.
+
+        Raises:
+            LimitExceededError: it is used up.
+        """
+        self.work += weight
+        if self.work > self.budget:
+            self.too_much(
+                "max_hash_work",
+                "steps to hash its keys and copy its arguments (parts that are shared count every time)",
+            )
+
+    def check_collisions(self, keys: list[Any]) -> None:
+        """Check how often the keys of one dict or set collide, by their real hashes."""
+        from safeload.analysis.collisions import longest_probe
+
+        self.spend(len(keys))
+        # Keys are told apart by their text: strings hash randomly, so an author cannot make this step collide.
+        light: dict[str, int] = {}
+        hashes: list[int] = []
+        groups: dict[int, list[int]] = {}  # weights of heavy keys by hash
+        values: dict[int, Any] = {}
+        try:
+            for key in keys:
+                value = value_of(key, values)
+                if type(key) is Node and key.weight > HEAVY:
+                    hashes.append(hash(value))
+                    groups.setdefault(hashes[-1], []).append(key.weight)
+                else:  # told apart by their text: strings hash randomly, so an author cannot make this step collide
+                    light[repr(value)] = hash(value)
+        except RecursionError:
+            self._too_deep(self.limits.max_tuple_depth)
+        for weights in groups.values():  # keys with equal hashes are compared, and a comparison visits all of both
+            self.spend((len(weights) - 1) * sum(weights) // 2)
+        hashes += light.values()
+        if len(hashes) <= SMALL_DICT:
+            return
+        longest = longest_probe(hashes, self.limits.max_probes)
+        if longest > self.limits.max_probes:
+            self.too_much("max_probes", "collisions for one key of a dict or set")
+
+    def _nests(self, levels: int) -> NoReturn:
+        raise LimitExceededError(
+            f"the pickle nests objects {levels:,} deep; freeing them again can crash the process. The limit is "
+            f"max_nesting={self.limits.max_nesting:,}",
+            code="limit.nesting",
+        )
+
+    def _too_deep(self, depth: int) -> NoReturn:
+        raise LimitExceededError(
+            f"a dict key or set member nests tuples {depth:,} deep; hashing it recurses in C and can crash the process. "
+            f"The limit is max_tuple_depth={self.limits.max_tuple_depth}",
+            code="limit.tuple-depth",
+        )
+
+    def too_much(self, name: str, what: str) -> NoReturn:
+        """Refuse, because the limit ``name`` is exceeded."""
+        limit = getattr(self.limits, name)
+        raise LimitExceededError(
+            f"the pickle needs more than {name}={limit:,} {what}; raise Limits({name}=...) if you trust its author",
+            code="limit." + name.removeprefix("max_").replace("_", "-"),
+        )
