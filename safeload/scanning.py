@@ -134,6 +134,14 @@ def _trailing(size: int, position: int) -> Finding:
     return Finding("format.trailing", Severity.MEDIUM, message, f"byte {position}", verdict=Verdict.MALFORMED)
 
 
+_PYTHON_2 = Finding(
+    "format.encoding",
+    Severity.INFO,
+    "has strings of Python 2 that are not ASCII; load it with encoding='latin1' (or 'bytes')",
+    verdict=Verdict.CLEAN,
+)
+
+
 def _too_many(position: int) -> Finding:
     message = f"the file holds more than {_MAX_STREAMS:,} pickles; what follows byte {position} was not looked at. Split the file"
     return Finding("limit.streams", Severity.HIGH, message, f"byte {position}", verdict=Verdict.UNKNOWN)
@@ -146,7 +154,8 @@ def _judged(data: bytes, position: int, options: Options, operation: Operation) 
     except FormatError as error:
         if not isinstance(error.__cause__, UnicodeDecodeError):
             raise
-    return judge(_source(data, position), options._replace(encoding="latin1"), operation)
+    judgement = judge(_source(data, position), options._replace(encoding="latin1"), operation)
+    return judgement._replace(notes=(*judgement.notes, _PYTHON_2))
 
 
 def _source(data: bytes, position: int) -> BytesSource | FileSource:

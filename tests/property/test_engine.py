@@ -324,7 +324,8 @@ def attempt(data: bytes) -> None:
     assert report.verdict in ("clean", "skipped", "unknown", "malformed", "malicious")
     assert report.to_json().isascii()
     if report.verdict == "clean":
-        with contextlib.suppress(safeload.LoadError):  # allowed, and then a constructor did not like its arguments
+        # Allowed, and then a constructor did not like its arguments, or Python 2 strings need an encoding.
+        with contextlib.suppress(safeload.LoadError, UnicodeDecodeError):
             safeload.load(io.BytesIO(data))
 
 
