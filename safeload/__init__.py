@@ -10,9 +10,8 @@ from pickle import DEFAULT_PROTOCOL, HIGHEST_PROTOCOL, PickleBuffer, PickleError
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from safeload.defaults import configure, configure_from_file, dump, dumps, is_safe, load, loads, scan
+    from safeload.defaults import configure, configure_from_file, dump, dumps, is_safe, load, loads, open_fernet, scan
     from safeload.dropin import Pickler, Unpickler
-    from safeload.envelope import open_fernet
     from safeload.errors import (
         AuditError,
         DecryptionError,
@@ -39,7 +38,7 @@ __version__ = "0.1.0"
 # plain pickles needs no policy.
 _HOME = {
     **dict.fromkeys(
-        ("configure", "configure_from_file", "dump", "dumps", "is_safe", "load", "loads", "scan"), "safeload.defaults"
+        ("configure", "configure_from_file", "dump", "dumps", "is_safe", "load", "loads", "open_fernet", "scan"), "safeload.defaults"
     ),
     **dict.fromkeys(("Pickler", "Unpickler"), "safeload.dropin"),
     **dict.fromkeys(
@@ -54,7 +53,6 @@ _HOME = {
     "Limits": "safeload.limits",
     "Loader": "safeload.loader",
     "Policy": "safeload.loader",
-    "open_fernet": "safeload.envelope",
 }  # fmt: skip
 
 __all__ = [

@@ -27,6 +27,7 @@ __all__ = [
     "load",
     "loader_with",
     "loads",
+    "open_fernet",
     "scan",
 ]
 
@@ -138,6 +139,11 @@ def scan(
     return current().scan(source, policy=policy, keys=keys, limits=limits, context=context)
 
 
+def open_fernet(token: bytes | str, key: Any, **options: Any) -> Any:
+    """Load the payload of a plain Fernet token; see :meth:`safeload.Loader.open_fernet`."""
+    return current().open_fernet(token, key, **options)
+
+
 def is_safe(source: Any, **options: Any) -> bool:
     """Whether :func:`scan` finds ``source`` clean."""
     return scan(source, **options).verdict == "clean"
@@ -151,6 +157,7 @@ for _function, _method in (
     (load, Loader.load),
     (loads, Loader.loads),
     (dump, Loader.dump),
+    (open_fernet, Loader.open_fernet),
     (dumps, Loader.dumps),
     (scan, Loader.scan),
 ):

@@ -150,6 +150,47 @@ class Loader:
         with auditor.operation("load") as operation:
             return load_bytes(data, demands, options, operation)
 
+    def open_fernet(
+        self,
+        token: bytes | str,
+        key: Any,
+        *,
+        codec: str = "pickle",
+        ttl: int | None = None,
+        policy: Any = None,
+        schema: Any = None,
+        limits: Limits | None = None,
+        audit: Any = None,
+    ) -> Any:
+        """Load the payload of a plain Fernet token, as ``cryptography.fernet`` makes them.
+
+        A pickle inside is judged like any other: the token's key stands for who wrote it, not for what it may contain.
+
+        Args:
+            token: what ``Fernet.encrypt`` returned.
+            key: a Fernet key, or a ``Fernet`` or ``MultiFernet``.
+            codec: ``"pickle"``, or ``"raw"`` for the bytes as they are.
+            ttl: refuse tokens older than this many seconds; Fernet itself has no expiry.
+            policy, limits, audit: instead of this loader's.
+            schema: a JSON Schema that the object must match.
+
+        Raises:
+            DecryptionError: the token is not canonical, not of this key, altered, or too old.
+            SafeloadError: the payload was refused.
+            ValueError, TypeError: an argument is wrong.
+        """
+        if codec not in ("pickle", "raw"):
+            raise ValueError(f"unknown codec {codec!r}; this version of safeload opens 'pickle' and 'raw'")
+        from safeload.envelope import open_fernet
+
+        demands, options, auditor = self._choices(policy, None, audit, limits, None, schema)
+        with auditor.operation("load") as operation:
+            with operation.child("decrypt"):
+                payload = open_fernet(token, key, ttl=ttl)
+            if codec == "raw":
+                return payload
+            return load_bytes(payload, demands._replace(keys=None), options, operation)
+
     def dump(
         self,
         obj: Any,

@@ -87,8 +87,9 @@ class _Dialect:
         """Lists and dicts of ``values``."""
         value, key, memo = _any(*values), _any(*self.keys), self.memo
         single = _any(*self.get, _CONSTANT, *self.numbers)
-        lists = rb"\]" + memo + _any(rb"\(" + value + b"++e", single + b"a") + b"?+"
-        dicts = rb"\}" + memo + _any(rb"\((?:" + key + value + b")++u", key + single + b"s") + b"?+"
+        empty = rb"(?!\()"
+        lists = rb"\]" + memo + _any(rb"\(" + value + b"++e", single + b"a", empty)
+        dicts = rb"\}" + memo + _any(rb"\((?:" + key + value + b")++u", key + single + b"s", empty)
         return (lists, dicts)
 
     @functools.cached_property
@@ -103,25 +104,33 @@ class _Dialect:
     @functools.cached_property
     def large(self) -> re.Pattern[bytes]:
         """Numbers only as items of lists, in flat tuples, or as values of string keys."""
+        return re.compile(b"(?s)" + _any(*self._whole(), *self.plain[len(self.get) :]) + b"*+")
+
+    @functools.cached_property
+    def whole(self) -> re.Pattern[bytes]:
+        """:attr:`large` without what opens or closes a container on its own: it stops at the start of an unfinished one."""
+        return re.compile(b"(?s)" + _any(*self._whole()) + b"*+")
+
+    @functools.cached_property
+    def bracket(self) -> re.Pattern[bytes]:
+        """One opcode that opens or closes a container."""
+        return re.compile(b"(?s)" + _any(*self.plain[len(self.get) :]))
+
+    def _whole(self) -> tuple[bytes, ...]:
         values = self.values(self.tuple_memo)
         nested = self.nested(values)
         key, get_short = _any(*self.keys), self.get[0]
-        return re.compile(
-            b"(?s)"
-            + _any(
-                rb"\}" + self.memo + rb"\((?:" + key + _any(*values, *nested) + b")++u",
-                rb"\]" + self.memo + rb"\(" + _any(*self.get, *nested, *self.runs(self.tuple_memo)) + b"++e",
-                *nested,
-                rb"\((?:" + key + _any(*values) + b")++u",  # further batches of a large dict or list
-                rb"\(" + _any(*self.get, *self.runs(self.tuple_memo)) + b"++e",
-                *(one + _any(*self.numbers) + b"s" for one in self.keys),
-                *(number + b"a" for number in self.numbers),
-                *self.strings,
-                _CONSTANT,
-                get_short,
-                *self.plain[len(self.get) :],
-            )
-            + b"*+"
+        return (
+            rb"\}" + self.memo + rb"\((?:" + key + _any(*values, *nested) + b")++u",
+            rb"\]" + self.memo + rb"\(" + _any(*self.get, *nested, *self.runs(self.tuple_memo)) + b"++e",
+            *nested,
+            rb"\((?:" + key + _any(*values) + b")++u",  # further batches of a large dict or list
+            rb"\(" + _any(*self.get, *self.runs(self.tuple_memo)) + b"++e",
+            *(one + _any(*self.numbers) + b"s" for one in self.keys),
+            *(number + b"a" for number in self.numbers),
+            *self.strings,
+            _CONSTANT,
+            get_short,
         )
 
 
@@ -142,7 +151,7 @@ def _dialect(protocol: int) -> _Dialect:
     return _Dialect(rb"(?:p[0-9]++\n)?+", (rb"g[0-9]{1,2}\n", opcodes.GET), (opcodes.UNICODE, opcodes.STRING), numbers)
 
 
-_MEMO_OPCODES = (b"\x94", b"q", b"r", b"p")
+_PUTS = (b"q", b"r", b"p")
 
 
 # Strings that are too long for a pattern: opcode -> width of the length.
@@ -155,7 +164,7 @@ _FRAME_END = 11
 def is_harmless(code: bytes, protocol: int) -> bool:
     """Whether the canonical stream ``code``, without code-carrying opcodes, is proven harmless to hash."""
     dialect = _dialect(min(protocol, 4) if protocol != 1 else 2)
-    return _proven(code, 2 if protocol >= 2 else 0, dialect, loose=0 if len(code) > _SMALL else None)
+    return _Loose(code, dialect, small=len(code) <= _SMALL).proven(2 if protocol >= 2 else 0)
 
 
 def is_plain(data: bytes) -> bool:
@@ -172,15 +181,14 @@ def is_plain(data: bytes) -> bool:
         or int.from_bytes(data[3:_FRAME_END], "little") != size - _FRAME_END
     ):
         return False
-    return _proven(data, _FRAME_END, _dialect(4), loose=None)
+    return _Loose(data, _dialect(4), small=True).proven(_FRAME_END)
 
 
 def plain_code(data: bytes) -> bytes | None:
     """The canonical form of a large stream of plain data in frames, if it is proven harmless; no census needed.
 
-    The pattern for large streams accepts a subset of what the census accepts. Where frames begin and end is not compared
-    with where opcodes do: that tells how *other* readers might see the bytes, which matters for a scan and not for a load
-    of exactly the code that is returned here.
+    The pattern for large streams accepts a subset of what the census accepts, and that frames end where opcodes do is
+    checked here too.
 
     Returns:
         The stream without its frame headers, or ``None`` if it has to take the usual way.
@@ -188,43 +196,89 @@ def plain_code(data: bytes) -> bytes | None:
     size = len(data)
     if size <= _SMALL or data[0] != 0x80 or data[1] not in (4, 5):
         return None
-    parts, pos = [data[:2]], 2
+    parts, pos, ends, end = [data[:2]], 2, [], 2
     while pos < size and data[pos] == _FRAME:
         start = pos + 9
         pos = start + int.from_bytes(data[pos + 1 : start], "little")
         if pos > size:
             return None
         parts.append(data[start:pos])
+        end += pos - start
+        ends.append(end)
     parts.append(data[pos:])
     code = b"".join(parts)
-    return code if _proven(code, 2, _dialect(4), loose=0) else None
+    if ends and end == len(code):
+        ends.pop()  # the last frame ends behind STOP
+    return code if _framed(code, ends) else None
 
 
-def _proven(code: bytes, pos: int, dialect: _Dialect, *, loose: int | None) -> bool:
-    """Match ``code`` from ``pos`` to its STOP; ``loose`` counts numbers that may be keys, ``None`` if they do not matter."""
-    pattern = dialect.small if loose is None else dialect.large
-    last = len(code) - 1
-    while True:
-        pos = pattern.match(code, pos).end()  # type: ignore[union-attr]
-        if pos >= last:
-            return pos == last and code[pos] == _STOP
+# A container that a frame cuts is at most about so long; how often its start may be looked for in one frame.
+_CUT = 1 << 15
+_TRIES = 8
+
+
+def _framed(code: bytes, ends: list[int]) -> bool:
+    """Whether ``code`` is proven harmless and an opcode begins at each of ``ends``."""
+    dialect = _dialect(4)
+    walk = _Loose(code, dialect)
+    opcode_run = opcodes.data_run(len(code))
+    pos = 2
+    for end in ends:
+        tries = _TRIES
+        while True:
+            pos = dialect.whole.match(code, pos, end).end()  # type: ignore[union-attr]
+            if pos == end:
+                break
+            # Something unfinished: a container that the frame cuts is matched as a whole with the next one.
+            if end - pos <= _CUT:
+                if opcode_run.match(code, pos, end).end() == end:  # type: ignore[union-attr]
+                    break
+                tries -= 1
+            bracket = dialect.bracket.match(code, pos, end)
+            pos = walk.step(pos) if bracket is None else bracket.end()
+            if not 0 <= pos <= end or not tries:
+                return False
+    return walk.proven(pos)
+
+
+class _Loose:
+    """Goes on where a pattern stops: long strings, and a bounded number of values that may be keys."""
+
+    def __init__(self, code: bytes, dialect: _Dialect, *, small: bool = False) -> None:
+        self.code = code
+        self.last = len(code) - 1
+        self.dialect = dialect
+        self.left = 0 if small else _LOOSE_NUMBERS
+        self.small = small
+
+    def proven(self, pos: int) -> bool:
+        """Whether the pattern gets from ``pos`` to the STOP at the end."""
+        code, last = self.code, self.last
+        pattern = self.dialect.small if self.small else self.dialect.large
+        while pos >= 0:
+            pos = pattern.match(code, pos).end()  # type: ignore[union-attr]
+            if pos >= last:
+                return pos == last and code[pos] == _STOP
+            pos = self.step(pos)
+        return False
+
+    def step(self, pos: int) -> int:
+        """The position behind the opcode at ``pos``; -1 if it proves nothing."""
+        code = self.code
         width = _LONG_STRINGS.get(code[pos])
         if width is not None:
             start = pos + 1 + width
             pos = start + int.from_bytes(code[pos + 1 : start], "little")
-            if pos > last:  # an announced length that is not there, and may be too large for an index
-                return False
+            if pos > self.last:  # an announced length that is not there, and may be too large for an index
+                return -1
             if code[pos : pos + 1] == b"\x94":
-                pos += 1
-            elif code[pos : pos + 1] in _MEMO_OPCODES:
-                return False
-            continue
-        if loose is None:
-            return False
-        found = dialect.number.match(code, pos)
-        loose += 1
-        if found is None or loose > _LOOSE_NUMBERS:
-            return False
-        pos = found.end()
-        if code[pos : pos + 1] in _MEMO_OPCODES:
-            return False
+                return pos + 1
+        else:
+            found = None if self.small else self.dialect.number.match(code, pos)
+            self.left -= 1
+            if found is None or self.left < 0:
+                return -1
+            pos = found.end()
+            if code[pos : pos + 1] == b"\x94":
+                return -1
+        return -1 if code[pos : pos + 1] in _PUTS else pos
