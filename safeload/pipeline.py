@@ -31,7 +31,18 @@ if TYPE_CHECKING:
     from safeload.analysis.trace import Tracer
     from safeload.audit import Operation
 
-__all__ = ["Source", "census_of", "decided", "judge", "judge_broken", "judgements", "rebuild", "rebuild_bytes"]
+__all__ = [
+    "Source",
+    "census_of",
+    "decided",
+    "is_short",
+    "judge",
+    "judge_broken",
+    "judgements",
+    "rebuild",
+    "rebuild_bytes",
+    "rebuild_short",
+]
 
 judgements = Judgements()
 
@@ -84,11 +95,8 @@ def rebuild_bytes(data: bytes, options: Options, operation: Operation, *, buffer
     """
     if buffers is not None or len(data) > MAX_BYTES:
         return rebuild(BytesSource(data), options, operation, buffers=buffers)[0]
-    with operation.child("analyse"):
-        plain = is_plain(data)
-    if plain:
-        with operation.child("load"):
-            return load_plain(data, options)
+    if is_short(data, options):
+        return rebuild_short(data, options, operation)
     key = (hashlib.sha256(data).digest(), options.policy.digest, *options[1:6])
     known = judgements.get(key)
     if known is None and len(data) <= options.limits.max_stream_bytes:
@@ -108,6 +116,19 @@ def rebuild_bytes(data: bytes, options: Options, operation: Operation, *, buffer
             pass
     with operation.child("load"):
         return _load(judgement, options)
+
+
+def is_short(data: bytes, options: Options) -> bool:
+    """Whether ``data`` is one small stream of plain data, proven harmless, which :func:`rebuild_short` takes."""
+    return is_plain(data) and len(data) <= options.limits.max_stream_bytes
+
+
+def rebuild_short(data: bytes, options: Options, operation: Operation) -> Any:
+    """The stages for what :func:`is_short` has judged: there is nothing left to decide."""
+    with operation.child("analyse"):
+        pass
+    with operation.child("load"):
+        return load_plain(data, options)
 
 
 def _judged(

@@ -70,7 +70,7 @@ class Row:
 
 def records(count: int) -> list[dict[str, Any]]:
     """``count`` dicts as an export of a database has them, 50 bytes each."""
-    return [{"id": i, "name": f"user {i}", "active": i % 3 == 0, "score": i / 7} for i in range(count)]
+    return [{"id": i, "name": f"a customer, number {i}", "active": i % 3 == 0, "score": i / 7} for i in range(count)]
 
 
 def session(number: int = 4711) -> dict[str, Any]:
@@ -86,13 +86,13 @@ def session(number: int = 4711) -> dict[str, Any]:
     }
 
 
-def forest() -> Any:
-    """A random forest of 200 trees, fitted on 2,000 samples of 20 features."""
+def forest(samples: int = 2_000) -> Any:
+    """A random forest of 200 trees, fitted on samples of 20 features."""
     from sklearn.datasets import make_classification
     from sklearn.ensemble import RandomForestClassifier
 
-    features, labels = make_classification(2_000, 20, random_state=0)
-    return RandomForestClassifier(200, random_state=0, n_jobs=1).fit(features, labels)
+    features, labels = make_classification(samples, 20, flip_y=0.1, random_state=0)
+    return RandomForestClassifier(200, random_state=0, n_jobs=2).fit(features, labels)
 
 
 def array(effort: Effort) -> Any:
@@ -113,11 +113,11 @@ def dicts(effort: Effort, *, again: bool = False) -> Figure:
     return _ratio(_compare(lambda: pickle.loads(data), lambda: safeload.loads(data), effort.rounds, again=again))
 
 
-def random_forest(effort: Effort, *, again: bool = False) -> Figure:
+def random_forest(effort: Effort, samples: int = 2_000, *, again: bool = False) -> Figure:
     """A model: many arrays, some hundred calls."""
     import safeload
 
-    data = pickle.dumps(forest())
+    data = pickle.dumps(forest(samples))
     loader = safeload.Loader(policy=["data", "numpy", "sklearn"])
     return _ratio(_compare(lambda: pickle.loads(data), lambda: loader.loads(data), effort.rounds * 2, again=again))
 
@@ -344,6 +344,7 @@ ROWS: dict[str, Row] = {
     "dicts": Row("loads: 200,000 dicts, against pickle.loads", dicts, 1.6),
     "dicts-again": Row("    the same bytes again", lambda e: dicts(e, again=True), None),
     "forest": Row("loads: random forest of 200 trees, against pickle.loads", random_forest, 2.0),
+    "forest-large": Row("    fitted on 20,000 samples", lambda e: random_forest(e, 20_000), 2.0),
     "forest-again": Row("    the same model again", lambda e: random_forest(e, again=True), None),
     "array-file": Row("load: 100 MB array from a file, against pickle.load", array_file, 1.1),
     "array-envelope": Row("load: 100 MB array, hs256, against unsigned pickle.load", array_envelope, 1.4),
