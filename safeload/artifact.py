@@ -13,7 +13,7 @@ import io
 import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from safeload.errors import FormatError, LimitExceededError, MissingKeyError, TruncatedError
+from safeload.errors import FormatError, LimitExceededError, MissingKeyError, SafeloadError, TruncatedError
 from safeload.formats.detect import HEAD, known_container
 from safeload.formats.sources import FileSource, FlowSource, source_for_file
 from safeload.judgements import MAX_BYTES
@@ -122,6 +122,12 @@ def _load_stream(
 
 def refuse_container(head: bytes, error: Exception) -> None:
     """If ``head`` begins another format, say so instead of calling it a broken pickle."""
+    if isinstance(error, SafeloadError) and error.broken_stream and b"NumpyArrayWrapper" in error.broken_stream[0]():
+        raise FormatError(
+            "this is a joblib file, with array bytes between its opcodes; this version of safeload does not load it. Save the "
+            "object with pickle or safeload.dump",
+            code="format.unsupported",
+        ) from error
     container = known_container(head)
     if container == "git-lfs-pointer":
         raise FormatError(

@@ -79,9 +79,13 @@ def _scan_streams(data: bytes, options: Options, operation: Operation, facts: di
             if broken is None and judgements and type(error) is FormatError:
                 findings.append(_trailing(len(data) - position, position))
                 break
-            findings.append(_finding_of(error, f"stream {len(judgements)}, byte {position}"))
             if broken is not None:
                 judgements.append(broken)
+                if _is_joblib(broken):
+                    facts = {**facts, "container": "joblib"}
+                    findings.append(_JOBLIB)
+                    break
+            findings.append(_finding_of(error, f"stream {len(judgements) - (broken is not None)}, byte {position}"))
             break
         except Exception as error:  # noqa: BLE001 - a scan reports; an error in a check is never clean
             findings.append(_internal(error))
@@ -140,6 +144,20 @@ _PYTHON_2 = Finding(
     "has strings of Python 2 that are not ASCII; load it with encoding='latin1' (or 'bytes')",
     verdict=Verdict.CLEAN,
 )
+
+
+_JOBLIB = Finding(
+    "format.joblib",
+    Severity.MEDIUM,
+    "a joblib file: array bytes stand between its opcodes, and this version of safeload cannot judge what follows the first "
+    "one. Save it with pickle or safeload.dump to have it judged as a whole",
+)
+
+
+def _is_joblib(judgement: Judgement) -> bool:
+    """Whether a stream broke off where joblib put the bytes of an array."""
+    uses = judgement.program.uses if judgement.program else ()
+    return any(use.name == "joblib.numpy_pickle.NumpyArrayWrapper" for use in uses)
 
 
 def _too_many(position: int) -> Finding:

@@ -81,7 +81,8 @@ class _Dialect:
         # Most numbers stand alone: one look at the byte behind them settles that.
         numeric = tuple(one + rb"(?![KMJGIFL\x8a\x85])" for one in self.numbers)
         numeric += tuple(one + tail for one in self.numbers)
-        return (*self.get, *self.strings, _CONSTANT, *numeric, *self.flat_tuples(memo))
+        alone, made = numeric[: len(self.numbers)], numeric[len(self.numbers) :]
+        return (_CONSTANT, *alone, *self.strings, *self.get, *made, *self.flat_tuples(memo))
 
     def nested(self, values: tuple[bytes, ...]) -> tuple[bytes, ...]:
         """Lists and dicts of ``values``."""
@@ -121,6 +122,8 @@ class _Dialect:
         nested = self.nested(values)
         key, get_short = _any(*self.keys), self.get[0]
         return (
+            # Records after the first of their kind: every key is a memo reference.
+            rb"\}" + self.memo + rb"\((?:" + get_short + _any(*values, *nested) + b")++u",
             rb"\}" + self.memo + rb"\((?:" + key + _any(*values, *nested) + b")++u",
             rb"\]" + self.memo + rb"\(" + _any(*self.get, *nested, *self.runs(self.tuple_memo)) + b"++e",
             *nested,
@@ -161,8 +164,22 @@ _FRAME = 0x95
 _FRAME_END = 11
 
 
+# The patterns for large streams take a fifth of a second to compile. Streams of medium size take the exact way until
+# that would have been worth it.
+_PATIENCE = 1 << 18
+_seen = 0
+
+
+def _worth_compiling(size: int) -> bool:
+    global _seen  # noqa: PLW0603 - a rough count; a race costs a few milliseconds
+    _seen += size
+    return _seen >= _PATIENCE
+
+
 def is_harmless(code: bytes, protocol: int) -> bool:
     """Whether the canonical stream ``code``, without code-carrying opcodes, is proven harmless to hash."""
+    if len(code) > _SMALL and not _worth_compiling(len(code)):
+        return False
     dialect = _dialect(min(protocol, 4) if protocol != 1 else 2)
     return _Loose(code, dialect, small=len(code) <= _SMALL).proven(2 if protocol >= 2 else 0)
 
@@ -194,7 +211,7 @@ def plain_code(data: bytes) -> bytes | None:
         The stream without its frame headers, or ``None`` if it has to take the usual way.
     """
     size = len(data)
-    if size <= _SMALL or data[0] != 0x80 or data[1] not in (4, 5):
+    if size <= _SMALL or data[0] != 0x80 or data[1] not in (4, 5) or not _worth_compiling(size):
         return None
     parts, pos, ends, end = [data[:2]], 2, [], 2
     while pos < size and data[pos] == _FRAME:

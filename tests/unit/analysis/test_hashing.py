@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from safeload.analysis import shapes
 from safeload.analysis.collisions import longest_probe
 from safeload.analysis.hashing import KeyWalk
 from safeload.analysis.shapes import is_harmless, is_plain
@@ -16,6 +17,12 @@ from safeload.errors import FormatError, LimitExceededError
 from safeload.limits import DEFAULT_LIMITS, Limits
 
 PRIME = (1 << 61) - 1
+
+
+@pytest.fixture(autouse=True)
+def patterns_are_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The patterns for large streams are used from the first stream on, not only once compiling them is worth it."""
+    monkeypatch.setattr(shapes, "_seen", shapes._PATIENCE)
 
 
 def long1(value: int) -> bytes:

@@ -8,11 +8,19 @@ from typing import Any
 
 import pytest
 
+from safeload.analysis import shapes
 from safeload.analysis.census import take_census
 from safeload.analysis.shapes import plain_code
 from safeload.errors import SafeloadError
 from safeload.formats.sources import BytesSource
 from safeload.limits import DEFAULT_LIMITS
+
+
+@pytest.fixture(autouse=True)
+def patterns_are_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The patterns for large streams are used from the first stream on, not only once compiling them is worth it."""
+    monkeypatch.setattr(shapes, "_seen", shapes._PATIENCE)
+
 
 RECORDS = [{"id": index, "name": f"user {index}", "at": index / 7, "ok": index % 2 == 0} for index in range(5_000)]
 
@@ -83,3 +91,13 @@ def test_what_does_not_belong(value: Any) -> None:
         changed = b"\x80\x04\x95" + struct.pack("<Q", len(first) + len(extra)) + extra + first + body
         assert plain_code(changed) is None, extra
     assert plain_code(pickle.dumps({index * (2**61 - 1): None for index in range(9_000)}, 4)) is None
+
+
+def test_medium_streams_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that loads little does not compile the large patterns; what it loads takes the exact way."""
+    monkeypatch.setattr(shapes, "_seen", 0)
+    data = pickle.dumps(list(range(8_000)), 4)
+    assert plain_code(data) is None
+    for _ in range(20):
+        plain_code(data)
+    assert plain_code(data) is not None
