@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from typing import Any
 
-__all__ = ["Node", "children_first", "double", "leaf_weight", "scalar_value", "size_of", "value_of"]
+__all__ = ["Node", "children_first", "double", "latin_1", "leaf_weight", "scalar_value", "size_of", "value_of"]
 
 
 class Node:
@@ -85,6 +85,16 @@ def scalar_value(dtype: Any, data: Any) -> Any:
     if code == b"f8" and len(data) == 8:
         return double(data[::-1], 0)
     return None
+
+
+def latin_1(text: Any) -> bytes | None:
+    """The bytes that ``text``, a string as it stands in a stream, is in Latin-1; ``None`` if it is not all of that."""
+    if type(text) is not bytes:
+        return None
+    try:
+        return text.decode().encode("latin-1")
+    except UnicodeError:
+        return None
 
 
 def size_of(buffer: Any) -> int:

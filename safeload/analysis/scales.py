@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from safeload.analysis.nodes import Node, children_first, leaf_weight, scalar_value, value_of
+from safeload.analysis.nodes import Node, children_first, latin_1, leaf_weight, scalar_value, value_of
 from safeload.errors import LimitExceededError
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ __all__ = ["BUFFER", "Scales"]
 SCALARS = frozenset({b"numpy.core.multiarray.scalar", b"numpy._core.multiarray.scalar"})
 # Naive dates and times hash their bytes, with a random key.
 DATES = frozenset({b"datetime.date", b"datetime.datetime", b"datetime.time"})
+# How protocols 0 to 2 write bytes: as text, encoded by a call.
+_ENCODE = b"_codecs.encode"
 BUFFER = b"(buffer)"
 # A dict below this size costs too little for its collisions to matter.
 SMALL_DICT = 1_024
@@ -75,15 +77,17 @@ class Scales:
             target.items += items
             self._weigh(target, items)
 
-    def _weigh(self, target: Node, items: Iterable[Any]) -> None:
+    def _weigh(self, target: Node, items: Iterable[Any]) -> None:  # noqa: C901, PLR0912 - the hot loop
         weight, depth, levels, held = 0, 0, 0, False
         for item in items:
             kind = type(item)
             if kind is Node:
                 held = item.attached = True
                 weight += item.weight
-                depth = max(depth, item.depth)
-                levels = max(levels, item.levels)
+                if item.depth > depth:  # noqa: PLR1730 - a call of max() costs as much as the rest of the loop
+                    depth = item.depth
+                if item.levels > levels:  # noqa: PLR1730
+                    levels = item.levels
                 if item.opaque:
                     target.opaque = True
             elif kind is bytes:
@@ -93,9 +97,12 @@ class Scales:
             else:
                 weight += 1
         # Exponential sharing makes weights of thousands of digits; beyond every limit they need not be exact.
-        target.weight = min(target.weight + weight, _HUGE)
+        weight += target.weight
+        target.weight = weight if weight < _HUGE else _HUGE  # noqa: FURB136
         if held:
-            target.depth = max(target.depth, depth + target.step)
+            depth += target.step
+            if depth > target.depth:  # noqa: PLR1730
+                target.depth = depth
             levels += target.made
             if levels > target.levels:
                 target.levels = levels
@@ -121,15 +128,22 @@ class Scales:
             node.name = module + b"." + name
         return node
 
-    def make(self, arguments: Any, callee: Any) -> Node:
+    def make(self, arguments: Any, callee: Any) -> Any:
         """The result of a call; the callable may hash what is in the lists it is given."""
         made = self.maker()
         if type(callee) is Node:
             made.name = callee.name
         if type(arguments) is Node and arguments.items:
             items = arguments.items
-            self.put(made, items)
+            # The tuple of arguments was weighed when it was made: the same parts, and one level more.
+            made.items = items.copy()
+            made.weight, made.depth = arguments.weight, arguments.depth
+            made.levels = arguments.levels + 1
+            if made.levels > self.limits.max_nesting:
+                self._nests(made.levels)
             self.arguments(items, made)
+            if made.name == _ENCODE:
+                return latin_1(items[0]) or made
             if made.name in SCALARS and len(items) == 2:
                 made.value = scalar_value(*items)
             elif made.name in DATES and len(items) == 1:
