@@ -97,11 +97,14 @@ class KeyWalk(Scales):
                 self.put(stack[-1], (key, value))
                 self.put_keys(stack[-1], (key,))
             elif opcode == 0x86:  # TUPLE2
-                stack[-2:] = [self.node(_last(stack, 2))]
+                last = stack.pop()
+                stack[-1] = self.node([stack[-1], last])
             elif opcode == 0x85:  # TUPLE1
                 stack[-1] = self.node([stack[-1]])
             elif opcode == 0x87:  # TUPLE3
-                stack[-3:] = [self.node(_last(stack, 3))]
+                last = stack.pop()
+                middle = stack.pop()
+                stack[-1] = self.node([stack[-1], middle, last])
             elif opcode == 0x74:  # TUPLE
                 items, stack = stack, marks.pop()
                 push = stack.append
@@ -242,13 +245,6 @@ class KeyWalk(Scales):
         elif opcode in (0x6F, 0x69):  # OBJ, INST
             callee = items[0] if opcode == 0x6F else None
             stack.append(self.make(self.node(items[1:] if opcode == 0x6F else items), callee))
-
-
-def _last(stack: list[Any], count: int) -> list[Any]:
-    items = stack[-count:]
-    if len(items) < count:
-        raise IndexError(count)
-    return items
 
 
 def _behind_lines(code: bytes, pos: int) -> int:

@@ -29,6 +29,8 @@ BUFFER = b"(buffer)"
 # A dict below this size costs too little for its collisions to matter.
 SMALL_DICT = 1_024
 _HUGE = 1 << 62
+# Below this weight n, n * n / 64 comparisons are fewer than n.
+_LIGHT = 64
 # Keys that are heavier than this are costly to compare even in a small dict.
 HEAVY = 32
 
@@ -154,16 +156,19 @@ class Scales:
     def arguments(self, items: Iterable[Any], made: Any) -> None:
         """Whatever gets ``items`` may copy them, and may put what is in them into a dict or a set."""
         self.calls = True
+        deepest = self.limits.max_tuple_depth
         cost = 0
         for item in items:
             kind = type(item)
             if kind is Node:
                 # What is shared inside counts every time: a callable may expand it, or print it in an error.
-                if item.depth > self.limits.max_tuple_depth:
+                if item.depth > deepest:
                     self._too_deep(item.depth)
                 cost += len(item.items) + (item.weight + item.size >> 3)
                 self.passed.append(item)
-                if item.items and not item.made:
+                if item.weight < _LIGHT:
+                    cost += item.weight  # at least what _members would say
+                elif item.items and not item.made:
                     cost += self._members(item.items, made)
             elif kind is bytes:
                 cost += 1 + (len(item) >> 3)
