@@ -236,10 +236,10 @@ class Loader:
         with self.audit.operation("dump") as operation:
             _validated(obj, schema, operation)
             if key is not None and is_path:
-                from safeload.writing import sealed_to_path
+                from safeload.writing import sealed
 
-                sealed_to_path(
-                    obj, os.fsdecode(target), protocol, key=key, limits=self.limits, operation=operation,
+                sealed(
+                    obj, protocol, key=key, limits=self.limits, operation=operation, path=os.fsdecode(target),
                     fix_imports=fix_imports, buffer_callback=buffer_callback, **sealing,
                 )  # fmt: skip
                 return

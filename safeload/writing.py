@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from safeload.audit import Operation
     from safeload.limits import Limits
 
-__all__ = ["manifest_claims", "pickled_parts", "sealed", "sealed_to_path"]
+__all__ = ["manifest_claims", "pickled_parts", "sealed"]
 
 _PICKLE, _PICKLE_WITH_BUFFERS = 1, 2
 # Smaller buffers are cheaper inside the stream than behind it.
@@ -100,41 +100,27 @@ def sealed(
     key: Any,
     limits: Limits,
     operation: Operation,
+    path: str | None = None,
     fix_imports: bool = True,
     buffer_callback: Callable[[Any], Any] | None = None,
     **sealing: Any,
 ) -> bytes:
-    """``obj`` as a pickle in an envelope, in memory."""
-    from safeload.envelope import seal
+    """``obj`` as a pickle in an envelope.
+
+    Returns:
+        The envelope; ``b""`` if it went to the file at ``path``, which is replaced as a whole.
+    """
+    from safeload.envelope import seal, seal_path
 
     codec, parts, claims = _prepared(obj, protocol, limits, fix_imports=fix_imports, buffer_callback=buffer_callback)
     with operation.child("seal") as stage, operation.child("key", action="sign", key_id=key.key_id):
         if stage.recording:
             stage.set(key_id=key.key_id, suite=key.suite)
+        if path is not None:
+            seal_path(path, parts, key, codec=codec, claims=claims, **sealing)
+            return b""
         payload = parts[0] if len(parts) == 1 else parts
         return seal(payload, key, codec=codec, claims=claims, **sealing)
-
-
-def sealed_to_path(
-    obj: Any,
-    path: Any,
-    protocol: int | None,
-    *,
-    key: Any,
-    limits: Limits,
-    operation: Operation,
-    fix_imports: bool = True,
-    buffer_callback: Callable[[Any], Any] | None = None,
-    **sealing: Any,
-) -> None:
-    """``obj`` as a pickle in an envelope, in a file that is replaced as a whole."""
-    from safeload.envelope import seal_path
-
-    codec, parts, claims = _prepared(obj, protocol, limits, fix_imports=fix_imports, buffer_callback=buffer_callback)
-    with operation.child("seal") as stage, operation.child("key", action="sign", key_id=key.key_id):
-        if stage.recording:
-            stage.set(key_id=key.key_id, suite=key.suite)
-        seal_path(path, parts, key, codec=codec, claims=claims, **sealing)
 
 
 def _prepared(
