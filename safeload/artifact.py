@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from safeload.policy import Policy
     from safeload.verdict import Options
 
-__all__ = ["ENVELOPE_BYTE", "Demands", "envelope_bytes", "load_bytes", "load_file", "load_path", "open_envelope",
+__all__ = ["ENVELOPE", "Demands", "envelope_bytes", "load_bytes", "load_file", "load_path", "open_envelope",
            "opened_stream", "refuse_container", "require_signed", "signer_options"]  # fmt: skip
 
 # First byte of the envelope's magic: no pickle opcode and no UTF-8.
-ENVELOPE_BYTE = 0xF5
+ENVELOPE = b"\xf5"
 _SUITE_AT = 9
 _ENCRYPTING = frozenset({2, 3, 5})
 _PICKLE, _PICKLE_WITH_BUFFERS = 1, 2
@@ -52,7 +52,7 @@ def load_bytes(data: bytes, demands: Demands, options: Options, operation: Opera
     """Load an artifact that is in memory, all of it."""
     if operation.recording:
         operation.set(sha256=hashlib.sha256(data).hexdigest(), size=len(data))
-    if data[:1] == b"\xf5":
+    if data[:1] == ENVELOPE:
         opened = open_envelope(data, demands, operation)
         return _load_opened(opened, demands, options, operation)
     require_signed(demands)
@@ -83,7 +83,7 @@ def load_file(file: Any, demands: Demands, options: Options, operation: Operatio
             return validated(loaded, demands.schema, operation)
     source = source_for_file(file)
     source.more(1)
-    if source.data[:1] == b"\xf5":
+    if source.data[:1] == ENVELOPE:
         if isinstance(source, FileSource) and not operation.recording:
             file.seek(source.origin)
             opened = open_envelope(file, demands, operation, whole=whole, decrypts=_decrypts(source.data))
@@ -240,7 +240,6 @@ def open_artifact(path: str | os.PathLike[str]) -> Any:
         OSError: as ``open`` does (missing, no permission, a directory).
         FormatError: a device, a socket.
     """
-    import os
     import stat
 
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0))

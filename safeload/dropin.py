@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from safeload import defaults
 from safeload.artifact import (
-    ENVELOPE_BYTE,
+    ENVELOPE,
     Demands,
     envelope_bytes,
     open_envelope,
@@ -101,7 +101,7 @@ class Unpickler:
         try:
             with self._loader.audit.operation("load") as operation:
                 source.more(1)
-                if source.data[:1] == bytes([ENVELOPE_BYTE]):
+                if source.data[:1] == ENVELOPE:
                     return self._load_envelope(source, operation)
                 require_signed(Demands(self._loader.keys))
                 operation.set(container="pickle")

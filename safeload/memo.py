@@ -63,9 +63,9 @@ class MemoTracer:
                 return Judgement(census)
             tracer, walk = self._state()
             self._tracing = True
-            walk.walk(census.code, census.buffers)
             tracer.uses.clear()
             with pause:
+                walk.walk(census.code, census.buffers)
                 tracer.trace(census.code, census.protocol, census.buffers)
         judgement = decided(census, tracer, options, operation) if tracer.uses else Judgement(census)
         for asked, found in self._renamed.items():
@@ -113,20 +113,19 @@ class MemoTracer:
         from safeload.program import Kind, Use
 
         tracer, _ = self._state()
+        asked = tracer.spellings.get(original) if original else None
         known = tracer.spellings.get((module, name))
         if known is None or original != (module, name):
             if known is None:
                 if tracer.maps_names:
                     module, name = legacy_name(module, name)
                 known = policy_name(module, name)
-            asked = tracer.spellings.get(original) if original else None
             if asked is None:
                 self._decide_uses([Use(Kind.REFERENCE, known)])
             else:
                 self._decide_renamed(asked, {known})
                 self._renamed.setdefault(asked, set()).add(known)
         found = resolve(target(known, self._options.policy))
-        asked = tracer.spellings.get(original) if original else None
         if any(use.kind is Kind.CONSTRUCT and use.name in (asked, known) for use in tracer.uses):
             check_class(known, found, callable_too=may_call(known, self._options.policy))
         return found

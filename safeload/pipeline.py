@@ -82,9 +82,12 @@ def rebuild(
     Raises:
         SafeloadError: whatever refused; see :mod:`safeload.errors`.
     """
-    judgement = _judged(source, options, operation, buffers, whole=whole)
+    with operation.child("analyse"):
+        census = census_of(source, options, buffers, whole=whole)
+        tracer = _analysed(census, options)
+    judgement = _settled(census, tracer, options, operation)
     with operation.child("load"):
-        return _load(judgement, options), judgement.census.size
+        return _load(judgement, options), census.size
 
 
 def rebuild_bytes(data: bytes, options: Options, operation: Operation, *, buffers: Iterable[Any] | None = None) -> Any:
@@ -99,21 +102,21 @@ def rebuild_bytes(data: bytes, options: Options, operation: Operation, *, buffer
         return rebuild_short(data, options, operation)
     key = (hashlib.sha256(data).digest(), options.policy.digest, *options[1:6])
     known = judgements.get(key)
-    if known is None and len(data) <= options.limits.max_stream_bytes:
-        with operation.child("analyse"):
-            code = plain_code(data)
-        if code is not None:
-            judgements.add(key, ({}, frozenset()))
-            with operation.child("load"):
-                return load_data(Census(code, [], len(data), data[1], has_code=False, mutable=False), options)
-    if known is None:
-        judgement = _judged(BytesSource(data), options, operation, None, whole=True)
-        judgements.add(key, (judgement.spellings or {}, judgement.constructed))
-    else:
+    if known is not None:
         census = Census(data, [], len(data), 0, bool(known[0]), mutable=False)
         judgement = Judgement(census, spellings=known[0], constructed=known[1])
         with operation.child("decide", action="cached", verdict="clean", policy_digest=options.policy.digest):
             pass
+    else:
+        with operation.child("analyse"):
+            code = plain_code(data) if len(data) <= options.limits.max_stream_bytes else None
+            if code is not None:
+                census, tracer = Census(code, [], len(data), data[1], has_code=False, mutable=False), None
+            else:
+                census = census_of(BytesSource(data), options, None, whole=True)
+                tracer = _analysed(census, options)
+        judgement = _settled(census, tracer, options, operation)
+        judgements.add(key, (judgement.spellings or {}, judgement.constructed))
     with operation.child("load"):
         return _load(judgement, options)
 
@@ -131,18 +134,18 @@ def rebuild_short(data: bytes, options: Options, operation: Operation) -> Any:
         return load_plain(data, options)
 
 
-def _judged(
-    source: Source, options: Options, operation: Operation, buffers: Iterable[Any] | None, *, whole: bool
-) -> Judgement:
-    """The stages before the load; raises unless the verdict is clean."""
-    with operation.child("analyse"):
-        census = census_of(source, options, buffers, whole=whole)
-        if not census.has_code and is_harmless(census.code, census.protocol):
-            return Judgement(census)
-        tracer = _trace(census, options)
-        if not census.has_code:
-            return Judgement(census)
-    return decided(census, tracer, options, operation)
+def _analysed(census: Census, options: Options) -> Tracer | None:
+    """Bound what a stream costs, and trace it; ``None`` if it is pure data, about which nothing is left to decide."""
+    if census.has_code:
+        return _trace(census, options)
+    if not is_harmless(census.code, census.protocol):
+        _weigh(census, options)
+    return None
+
+
+def _settled(census: Census, tracer: Tracer | None, options: Options, operation: Operation) -> Judgement:
+    """The judgement of an analysed stream; raises unless the verdict is clean."""
+    return Judgement(census) if tracer is None else decided(census, tracer, options, operation)
 
 
 def _load(judgement: Judgement, options: Options) -> Any:
@@ -155,8 +158,8 @@ def judge(
     """Judge the first stream of ``source`` without loading it."""
     with operation.child("analyse"):
         census = take_census(source, options.limits, buffers)
-        tracer = _trace(census, options)
-        if not census.has_code:
+        tracer = _analysed(census, options)
+        if tracer is None:
             load_data(census, options)  # does the unpickler accept it? It can do nothing but build it
             return Judgement(census)
     with operation.child("decide"):
@@ -207,21 +210,26 @@ def _trailing(size: int) -> NoReturn:
     )
 
 
-def _trace(census: Census, options: Options) -> Tracer:
-    """The exact way: bound what hashing costs, then ask the unpickler what the stream would do."""
+def _weigh(census: Census, options: Options) -> None:
+    """The exact way to bound what hashing costs."""
     from safeload.analysis.hashing import KeyWalk
-    from safeload.analysis.trace import Tracer
 
     with pause:
         KeyWalk(options.limits).walk(census.code, census.buffers)
+
+
+def _trace(census: Census, options: Options) -> Tracer:
+    """Ask the unpickler what a stream with code would do, once that is known to cost little."""
+    from safeload.analysis.trace import Tracer
+
+    _weigh(census, options)
     tracer = Tracer(options.limits, fix_imports=options.fix_imports, encoding=options.encoding, errors=options.errors)
-    if census.has_code:
-        try:
-            with pause:
-                tracer.trace(census.code, census.protocol, census.buffers)
-        except SafeloadError as error:
-            error.broken_stream = (lambda: census.code), census.protocol
-            raise
+    try:
+        with pause:
+            tracer.trace(census.code, census.protocol, census.buffers)
+    except SafeloadError as error:
+        error.broken_stream = (lambda: census.code), census.protocol
+        raise
     return tracer
 
 

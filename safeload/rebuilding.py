@@ -39,12 +39,7 @@ pause = CollectorPause()
 
 def load_plain(data: bytes, options: Options) -> Any:
     """A small stream in one frame, which the C unpickler reads from a C file at once."""
-    try:
-        return DataUnpickler(io.BytesIO(data), encoding=options.encoding, errors=options.errors).load()
-    except SafeloadError:
-        raise
-    except Exception as error:
-        raise FormatError.wrap(error) from error
+    return _read(DataUnpickler(io.BytesIO(data), encoding=options.encoding, errors=options.errors))
 
 
 def load_data(census: Census, options: Options) -> Any:
@@ -56,9 +51,13 @@ def load_data(census: Census, options: Options) -> Any:
     unpickler = DataUnpickler(
         CodeFeed(census.code), encoding=options.encoding, errors=options.errors, buffers=census.buffers or None
     )
+    with pause:
+        return _read(unpickler)
+
+
+def _read(unpickler: DataUnpickler) -> Any:
     try:
-        with pause:
-            return unpickler.load()
+        return unpickler.load()
     except SafeloadError:
         raise
     except Exception as error:

@@ -10,7 +10,7 @@ import io
 import os
 from typing import TYPE_CHECKING, Any
 
-from safeload.artifact import ENVELOPE_BYTE, open_artifact, open_envelope, signer_options
+from safeload.artifact import ENVELOPE, open_artifact, open_envelope, opened_stream, signer_options
 from safeload.errors import EnvelopeError, FormatError, LimitExceededError, PolicyError, SafeloadError
 from safeload.findings import Finding, Report, Severity, Verdict
 from safeload.formats.detect import HEAD, known_container, looks_like_pickle_head
@@ -53,7 +53,7 @@ def scan(source: Any, demands: Demands, options: Options, operation: Operation) 
 
 
 def _scan_bytes(data: bytes, demands: Demands, options: Options, operation: Operation, facts: dict[str, Any]) -> Report:
-    if data[:1] and data[0] == ENVELOPE_BYTE:
+    if data[:1] == ENVELOPE:
         return _scan_envelope(data, demands, options, operation, facts)
     if not data:
         finding = Finding("format.empty", Severity.LOW, "the file is empty", verdict=Verdict.MALFORMED)
@@ -228,7 +228,7 @@ def _scan_envelope(
     try:
         opened = open_envelope(data, demands, operation)
         signed = signer_options(opened, demands, options)
-        payload, buffers = _payload(opened)
+        payload, buffers = opened_stream(opened, demands)
     except SafeloadError as error:
         return Report(*_of_error(error), **facts)
     facts["envelope"] = _envelope_facts(opened)
@@ -240,18 +240,6 @@ def _scan_envelope(
         broken = _broken(error, signed)
         return report_of([broken] if broken else [], findings=[_finding_of(error, "payload")], **facts)
     return report_of([judgement], **facts)
-
-
-def _payload(opened: Opened) -> tuple[bytes, list[Any] | None]:
-    if opened.codec == 1:
-        return bytes(opened.payload), None
-    if opened.codec == 2:
-        from safeload.formats.oob import split_buffers
-
-        return split_buffers(opened.payload)
-    raise FormatError(
-        f"codec {opened.codec_name!r} of the payload is not judged by this version", code="envelope.codec"
-    )
 
 
 def _envelope_facts(opened: Opened) -> dict[str, Any]:

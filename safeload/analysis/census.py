@@ -36,7 +36,7 @@ CUT = 1 << 15
 _HIGHEST_PROTOCOL = 5
 _FRAME_HEADER = 9
 _NEXT_BUFFER = b"\x97"
-# The C code reads at most this many digits of a memo index; more cannot be a real one.
+# Opcodes with an argument of fixed length: how long they are together.
 _FIXED = {0x4B: 2, 0x4D: 3, 0x4A: 5, 0x47: 9, 0x68: 2, 0x71: 2, 0x6A: 5, 0x72: 5}
 _TEXT = b"FSVILgpP"
 _CUT_AS_BYTES = (0x42, 0x8E)

@@ -45,8 +45,6 @@ def _check_home(name: str, module_name: str, found: Any) -> None:
     # The C half of a standard module is called _module; builtins have no other home.
     if actual.lstrip("_") == expected.lstrip("_") or actual == "builtins":
         return
-    if module_name in ("copyreg", "builtins") and actual in ("copyreg", "builtins"):
-        return
     if actual in sys.stdlib_module_names and expected in sys.stdlib_module_names:
         return
     raise PolicyError(
