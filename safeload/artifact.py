@@ -13,8 +13,9 @@ import io
 import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from safeload.errors import FormatError, LimitExceededError, MissingKeyError, SafeloadError, TruncatedError
-from safeload.formats.detect import HEAD, known_container
+from safeload.errors import FormatError, LimitExceededError, MissingKeyError, PolicyError, SafeloadError, TruncatedError
+from safeload.formats.blob import FileBlob, MemoryBlob
+from safeload.formats.detect import HEAD, is_pickle_head, known_container
 from safeload.formats.sources import FileSource, FlowSource, source_for_file
 from safeload.judgements import MAX_BYTES
 from safeload.pipeline import is_short, rebuild, rebuild_bytes, rebuild_short
@@ -24,12 +25,15 @@ if TYPE_CHECKING:
 
     from safeload.audit import Operation
     from safeload.envelope import Opened
+    from safeload.formats.base import Format, Request
+    from safeload.formats.blob import Blob
     from safeload.keys import KeyRing
     from safeload.policy import Policy
     from safeload.verdict import Options
 
-__all__ = ["ENVELOPE", "Demands", "envelope_bytes", "load_bytes", "load_file", "load_path", "open_envelope",
-           "opened_stream", "refuse_container", "require_signed", "signer_options"]  # fmt: skip
+__all__ = ["ENVELOPE", "Demands", "check_size", "envelope_bytes", "is_pickled", "load_bytes", "load_file", "load_path",
+           "open_envelope", "opened_stream", "payload_format", "refuse_container", "request_of", "require_signed",
+           "signer_options"]  # fmt: skip
 
 # First byte of the envelope's magic: no pickle opcode and no UTF-8.
 ENVELOPE = b"\xf5"
@@ -46,6 +50,10 @@ class Demands(NamedTuple):
     schema: Any = None
     buffers: Iterable[Any] | None = None
     signers: Mapping[str, Any] | None = None  # by key id in hex: objects with ``policy`` and ``grants``
+    arrays: str | None = None  # this and what follows: see formats.base.Request
+    member: str | None = None
+    index: Any = None
+    mmap: bool = False
 
 
 def load_bytes(data: bytes, demands: Demands, options: Options, operation: Operation) -> Any:
@@ -56,7 +64,12 @@ def load_bytes(data: bytes, demands: Demands, options: Options, operation: Opera
         opened = open_envelope(data, demands, operation)
         return _load_opened(opened, demands, options, operation)
     require_signed(demands)
-    _check_size(len(data), options)
+    check_size(len(data), options)
+    if not is_pickle_head(data[:HEAD]) and not is_short(data, options):
+        form = detect_container(MemoryBlob(data))
+        if form is not None:
+            return _load_container(MemoryBlob(data), demands, options, operation)
+    _no_parts(demands)
     if operation.recording:
         operation.set(container="pickle")
     try:
@@ -90,11 +103,79 @@ def load_file(file: Any, demands: Demands, options: Options, operation: Operatio
             return _load_opened(opened, demands, options, operation)
         return load_bytes(envelope_bytes(source, options, whole=whole), demands, options, operation)
     require_signed(demands)
+    if isinstance(source, FileSource):
+        source.more(HEAD)
+        if not is_pickle_head(source.data[:HEAD]):
+            blob = FileBlob(file, source.origin)
+            if detect_container(blob) is not None:
+                return _load_container_file(blob, file, demands, options, operation)
     if whole and (operation.recording or _is_small(file)) and demands.buffers is None:
         # In one piece: the trail names the digest of exactly these bytes, and a judgement of them can be known already.
         return load_bytes(source.rest(options.limits.max_artifact_bytes), demands, options, operation)
     head = bytes(source.data[:HEAD])
     return _load_stream(source, head, demands, options, operation, whole=whole)
+
+
+def _no_parts(demands: Demands) -> None:
+    """A pickle is loaded whole, into memory.
+
+    Raises:
+        ValueError: the caller asked for a part of it, or for a mapping.
+    """
+    if demands.mmap:
+        raise ValueError("mmap=True is not available for pickles: load them without it")
+    if demands.member is not None or demands.index is not None:
+        raise ValueError("member= and index= read a part of a container; a pickle is loaded whole")
+
+
+def detect_container(blob: Blob) -> Format | None:
+    """The container format of an artifact that does not begin like a pickle."""
+    from safeload.formats.containers import detect
+
+    return detect(blob)
+
+
+def request_of(demands: Demands, options: Options, *, path: str = "", loading: bool = True) -> Request:
+    """How the artifact is to be read, for its format."""
+    from safeload.formats.base import Request
+
+    policy = options.policy
+
+    def permits(name: str) -> bool:
+        rule = policy.rule(name)
+        return policy.grants_code or (rule is not None and rule.reference)
+
+    return Request(options.limits, demands.arrays, demands.member, demands.index, demands.mmap, loading, permits, path)
+
+
+def _load_container(
+    blob: Blob, demands: Demands, options: Options, operation: Operation, known: Format | None = None
+) -> Any:
+    """Take a container apart, judge all of it, rebuild the object."""
+    from safeload.examine import Examiner
+
+    request = request_of(demands, options)
+    with operation.child("analyse") as stage:
+        examined = Examiner(request, options, operation).examine(blob, known=known)
+        if stage.recording:
+            operation.set(container=examined.container)
+        examined.refuse()
+    loaded = examined.rebuild(operation)
+    return validated(loaded, demands.schema, operation)
+
+
+def _load_container_file(blob: FileBlob, file: Any, demands: Demands, options: Options, operation: Operation) -> Any:
+    """:func:`_load_container` for an open file, which a container takes to its end."""
+    check_size(blob.size, options)
+    if operation.recording:
+        digest = hashlib.sha256()
+        for chunk in blob.chunks():
+            digest.update(chunk)
+        operation.set(sha256=digest.hexdigest(), size=blob.size)
+    loaded = _load_container(blob, demands, options, operation)
+    blob.unchanged()
+    file.seek(0, os.SEEK_END)
+    return loaded
 
 
 def _is_small(file: Any) -> bool:
@@ -110,6 +191,7 @@ def _load_stream(
     *,
     whole: bool,
 ) -> Any:
+    _no_parts(demands)
     if operation.recording:
         operation.set(container="pickle")
     try:
@@ -202,6 +284,34 @@ def _signer_policy(opened: Opened, demands: Demands, policy: Policy) -> Policy:
     return policy.with_code() if "code" in grants else policy
 
 
+def is_pickled(opened: Opened) -> bool:
+    """Whether the payload is a pickle stream, with or without buffers."""
+    return opened.codec in (_PICKLE, _PICKLE_WITH_BUFFERS)
+
+
+def payload_format(opened: Opened, options: Options) -> Format | None:
+    """The format that the envelope's codec says the payload has; ``None`` for a pickle that carries code.
+
+    Raises:
+        FormatError: this version of safeload does not read the codec.
+        PolicyError: it carries code, and the signer's grant does not say so.
+    """
+    from safeload.formats.containers import codecs, formats
+
+    codec = codecs().get(opened.codec_name)
+    if codec is None or codec.number != opened.codec:
+        raise FormatError(
+            f"the payload's codec is {opened.codec_name!r}, which this version of safeload does not load",
+            code="envelope.codec",
+        )
+    if codec.code and not options.policy.grants_code:
+        raise PolicyError(
+            f"the payload is a {codec.name} pickle, which carries code; it loads only from a signer whose grant says 'code'",
+            code="policy.no-code-grant",
+        )
+    return formats()[codec.reads] if codec.reads else None
+
+
 def opened_stream(opened: Opened, demands: Demands) -> tuple[bytes, Iterable[Any] | None]:
     """The pickle stream of a verified envelope, and its buffers."""
     if opened.codec == _PICKLE:
@@ -210,14 +320,14 @@ def opened_stream(opened: Opened, demands: Demands) -> tuple[bytes, Iterable[Any
         from safeload.formats.oob import split_buffers
 
         return split_buffers(opened.payload)
-    raise FormatError(
-        f"the payload's codec is {opened.codec_name!r}, which this version of safeload does not load",
-        code="envelope.codec",
-    )
+    raise FormatError(f"the payload is no pickle but {opened.codec_name!r}", code="envelope.codec")
 
 
 def _load_opened(opened: Opened, demands: Demands, options: Options, operation: Operation) -> Any:
     options = signer_options(opened, demands, options)
+    if not is_pickled(opened):
+        known = payload_format(opened, options)
+        return _load_container(MemoryBlob(opened.payload), demands, options, operation, known)
     stream, buffers = opened_stream(opened, demands)
     loaded = rebuild_bytes(stream, options, operation, buffers=buffers)
     return validated(loaded, demands.schema, operation)
@@ -265,7 +375,8 @@ def require_signed(demands: Demands) -> None:
         )
 
 
-def _check_size(size: int, options: Options) -> None:
+def check_size(size: int, options: Options) -> None:
+    """Raise if an artifact of ``size`` bytes is over the limit."""
     limit = options.limits.max_artifact_bytes
     if size > limit:
         raise LimitExceededError(
@@ -285,7 +396,7 @@ def envelope_bytes(source: FileSource | FlowSource, options: Options, *, whole: 
     if not source.more(wire.PRELUDE_SIZE):
         raise TruncatedError("the envelope ends inside its prelude; the file is incomplete", code="envelope.truncated")
     size = wire.plan_of(wire.unpack(bytes(source.data[: wire.PRELUDE_SIZE]))).total
-    _check_size(size, options)
+    check_size(size, options)
     taken = source.take(0, size)
     if taken is None:
         raise TruncatedError("the envelope is incomplete; fetch it again", code="envelope.truncated")

@@ -29,6 +29,10 @@ class Limits:
         max_globals: distinct globals in one artifact.
         max_operations: imports, calls and state sets in one stream.
         max_claims_bytes: size of an envelope's claims.
+        max_members: entries of an archive or container, and arrays in a file.
+        max_depth: containers inside containers.
+        max_unpacked_bytes: what all compressed parts of an artifact unpack to, together.
+        max_ratio: unpacked bytes per packed byte, for what unpacks to more than 64 MiB.
     """
 
     max_artifact_bytes: int = 1 << 36
@@ -43,6 +47,10 @@ class Limits:
     max_globals: int = 10_000
     max_operations: int = 10_000_000
     max_claims_bytes: int = 65_536
+    max_members: int = 100_000
+    max_depth: int = 6
+    max_unpacked_bytes: int = 1 << 34
+    max_ratio: int = 1_000
 
     def __post_init__(self) -> None:
         for field in fields(self):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from safeload.artifact import Demands, load_bytes, load_file, load_path
 from safeload.audit import SILENT
+from safeload.formats.base import WriteRequest
 from safeload.limits import DEFAULT_LIMITS, Limits
 from safeload.policy import Policy, resolve_policy
 from safeload.verdict import Options
@@ -91,6 +92,9 @@ class Loader:
         encoding: str = "ASCII",
         errors: str = "strict",
         buffers: Iterable[Any] | None = None,
+        arrays: str | None = None,
+        member: str | None = None,
+        index: Any = None,
     ) -> Any:
         """Load one artifact from a path or an open binary file.
 
@@ -102,8 +106,12 @@ class Loader:
             policy, keys, limits, audit: instead of this loader's.
             context: the context an envelope was sealed with: a binding, or (purpose, binding).
             schema: a JSON Schema (dict, path or registered name) that the object must match.
-            mmap: map arrays instead of reading them; not available for pickles.
+            mmap: map the arrays of a container instead of reading them, where its format allows it. Whoever can write the
+                file can then change them.
             fix_imports, encoding, errors, buffers: as for ``pickle.load``.
+            arrays: ``"numpy"``: tensors as NumPy arrays, without the library that wrote them.
+            member: read this part of a container: an HDF5 path, the name of an array, a file in an archive.
+            index: of an array that ``member`` names, only ``array[index]``.
 
         Returns:
             The object.
@@ -114,10 +122,11 @@ class Loader:
             OSError: the file cannot be opened or read.
             TypeError, ValueError: an argument is wrong.
         """
-        _no_mmap(mmap)
         demands, options, auditor = self._choices(
             policy, keys, audit, limits, context, schema, fix_imports, encoding, errors, buffers
         )
+        if mmap or arrays is not None or member is not None or index is not None:
+            demands = demands._replace(mmap=bool(mmap), arrays=_arrays(arrays), member=member, index=index)
         with auditor.operation("load") as operation:
             if isinstance(source, (str, bytes, os.PathLike)):
                 return load_path(os.fsdecode(source), demands, options, operation)
@@ -139,14 +148,18 @@ class Loader:
         encoding: str = "ASCII",
         errors: str = "strict",
         buffers: Iterable[Any] | None = None,
+        arrays: str | None = None,
+        member: str | None = None,
+        index: Any = None,
     ) -> Any:
         """Load one artifact from a bytes-like object, all of it; see :meth:`load`."""
-        _no_mmap(mmap)
         if type(data) is not bytes:
             data = _as_bytes(data)
         demands, options, auditor = self._choices(
             policy, keys, audit, limits, context, schema, fix_imports, encoding, errors, buffers
         )
+        if mmap or arrays is not None or member is not None or index is not None:
+            demands = demands._replace(mmap=bool(mmap), arrays=_arrays(arrays), member=member, index=index)
         with auditor.operation("load") as operation:
             return load_bytes(data, demands, options, operation)
 
@@ -205,6 +218,7 @@ class Loader:
         expires_in: float | timedelta | None = None,
         fix_imports: bool = True,
         buffer_callback: Callable[[Any], Any] | None = None,
+        compress: Any = None,
     ) -> None:
         """Write ``obj`` to a path or an open binary file.
 
@@ -215,13 +229,14 @@ class Loader:
             obj: the object.
             target: path, or binary file with ``write``.
             protocol: as for ``pickle.dump``; envelopes default to 5.
-            codec: ``"pickle"``.
+            codec: how ``obj`` is written: ``"pickle"``, or another one of :func:`safeload.codecs`.
             key: a key that can sign.
             context: bind the envelope to a place: a binding, or (purpose, binding). Readers must give the same.
             schema: a JSON Schema that ``obj`` must match.
             version: the payload's schema version, the user's own.
             expires_in: seconds or timedelta until the envelope expires.
             fix_imports, buffer_callback: as for ``pickle.dump``.
+            compress: for codecs that compress: a level, a method, or both, as the codec documents.
 
         Raises:
             SchemaError: ``obj`` does not match ``schema``.
@@ -232,9 +247,17 @@ class Loader:
         if not is_path and not callable(getattr(target, "write", None)):
             raise TypeError("file must have a 'write' attribute")
         sealing = {"context": context, "version": version, "expires_in": expires_in}
-        _check_dump(codec, key, sealing)
+        _check_dump(codec, key, sealing, compress)
         with self.audit.operation("dump") as operation:
             _validated(obj, schema, operation)
+            if codec != "pickle":
+                from safeload.writing import write_encoded
+
+                write_encoded(
+                    obj, codec, key=key, operation=operation, target=os.fsdecode(target) if is_path else target,
+                    request=WriteRequest(self.limits, protocol, compress, fix_imports), **sealing,
+                )  # fmt: skip
+                return
             if key is not None and is_path:
                 from safeload.writing import sealed
 
@@ -269,12 +292,18 @@ class Loader:
         expires_in: float | timedelta | None = None,
         fix_imports: bool = True,
         buffer_callback: Callable[[Any], Any] | None = None,
+        compress: Any = None,
     ) -> bytes:
         """``obj`` as bytes; see :meth:`dump`."""
         sealing = {"context": context, "version": version, "expires_in": expires_in}
-        _check_dump(codec, key, sealing)
+        _check_dump(codec, key, sealing, compress)
         with self.audit.operation("dump") as operation:
             _validated(obj, schema, operation)
+            if codec != "pickle":
+                from safeload.writing import encoded_bytes
+
+                request = WriteRequest(self.limits, protocol, compress, fix_imports)
+                return encoded_bytes(obj, codec, key=key, operation=operation, request=request, **sealing)
             return self._dumped(obj, protocol, key, fix_imports, buffer_callback, sealing, operation)
 
     def scan(
@@ -390,14 +419,20 @@ def _as_bytes(data: Any) -> bytes:
     return bytes(memoryview(data))
 
 
-def _no_mmap(mmap: bool) -> None:
-    if mmap:
-        raise ValueError("mmap=True is not available for pickles: load them without it")
+def _arrays(arrays: str | None) -> str | None:
+    if arrays not in (None, "numpy"):
+        raise ValueError(f"arrays is 'numpy' or None, not {arrays!r}")
+    return arrays
 
 
-def _check_dump(codec: str, key: Any, sealing: dict[str, Any]) -> None:
+def _check_dump(codec: str, key: Any, sealing: dict[str, Any], compress: Any) -> None:
     if codec != "pickle":
-        raise ValueError(f"unknown codec {codec!r}; this version of safeload writes 'pickle'")
+        from safeload.formats.containers import codecs
+
+        if codec not in codecs():
+            raise ValueError(f"unknown codec {codec!r}; there are {', '.join(sorted(['pickle', *codecs()]))}")
+    elif compress is not None:
+        raise ValueError("compress= is for codecs that compress, and pickle does not; use codec='joblib'")
     if key is not None:
         from safeload.keys import Key
 

@@ -153,14 +153,23 @@ def _load(judgement: Judgement, options: Options) -> Any:
 
 
 def judge(
-    source: StreamSource, options: Options, operation: Operation, *, buffers: Iterable[Any] | None = None
+    source: StreamSource,
+    options: Options,
+    operation: Operation,
+    *,
+    buffers: Iterable[Any] | None = None,
+    will_load: bool = False,
 ) -> Judgement:
-    """Judge the first stream of ``source`` without loading it."""
+    """Judge the first stream of ``source`` without loading it.
+
+    ``will_load`` says that a clean stream will be loaded: then plain data is not built once more to see whether it can be.
+    """
     with operation.child("analyse"):
         census = take_census(source, options.limits, buffers)
         tracer = _analysed(census, options)
         if tracer is None:
-            load_data(census, options)  # does the unpickler accept it? It can do nothing but build it
+            if not will_load:
+                load_data(census, options)  # does the unpickler accept it? It can do nothing but build it
             return Judgement(census)
     with operation.child("decide"):
         return decide(census, tracer, options)

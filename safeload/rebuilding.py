@@ -7,6 +7,7 @@ meant, before the first opcode runs.
 from __future__ import annotations
 
 import io
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from safeload.errors import FormatError, LoadError, SafeloadError
@@ -15,7 +16,7 @@ from safeload.loading.collector import CollectorPause
 from safeload.loading.unpickler import DataUnpickler, RestrictedUnpickler
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from safeload.analysis.census import Census
     from safeload.policy import Policy
@@ -64,8 +65,10 @@ def _read(unpickler: DataUnpickler) -> Any:
         raise FormatError.wrap(error) from error
 
 
-def load_code(judgement: Judgement, options: Options) -> Any:
+def load_code(judgement: Judgement, options: Options, substitutes: Mapping[str, Any] | None = None) -> Any:
     """Rebuild a stream whose verdict is clean.
+
+    ``substitutes`` are objects of a container format that stand for globals, by policy name, which are then not imported.
 
     Raises:
         LoadError: a name does not exist, or an allowed object could not be rebuilt.
@@ -74,7 +77,7 @@ def load_code(judgement: Judgement, options: Options) -> Any:
     census = judgement.census
     unpickler = RestrictedUnpickler(
         CodeFeed(census.code),
-        resolve_all(judgement, options.policy),
+        resolve_all(judgement, options.policy, substitutes or {}),
         find_class=options.find_class,
         persistent_load=options.persistent_load,
         buffers=settled(judgement),
@@ -116,7 +119,9 @@ def _is_private(buffer: memoryview) -> bool:
     return type(buffer.obj).__module__ in ("mmap", "builtins") and not buffer.readonly
 
 
-def resolve_all(judgement: Judgement, policy: Policy) -> dict[tuple[str, str], Any]:
+def resolve_all(
+    judgement: Judgement, policy: Policy, substitutes: Mapping[str, Any] = MappingProxyType({})
+) -> dict[tuple[str, str], Any]:
     """Every global of a judged stream, by the names that the stream spells.
 
     Raises:
@@ -127,6 +132,9 @@ def resolve_all(judgement: Judgement, policy: Policy) -> dict[tuple[str, str], A
 
     resolved = {}
     for spelling, name in (judgement.spellings or {}).items():
+        if name in substitutes:
+            resolved[spelling] = substitutes[name]
+            continue
         found = resolved[spelling] = resolve(target(name, policy))
         if name in judgement.constructed:
             check_class(name, found, callable_too=may_call(name, policy))

@@ -20,9 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from safeload.audit import Operation
+    from safeload.formats.base import WriteRequest
     from safeload.limits import Limits
 
-__all__ = ["manifest_claims", "pickled_parts", "sealed"]
+__all__ = ["encoded_bytes", "manifest_claims", "pickled_parts", "sealed", "write_encoded"]
 
 _PICKLE, _PICKLE_WITH_BUFFERS = 1, 2
 # Smaller buffers are cheaper inside the stream than behind it.
@@ -134,3 +135,69 @@ def _prepared(
     codec, parts, stream, views = pickled_parts(obj, protocol, fix_imports=fix_imports, buffer_callback=buffer_callback)
     buffers = views or ([b""] * stream.count(b"\x97") if buffer_callback is not None else ())
     return codec, parts, manifest_claims(stream, limits, buffers, fix_imports=fix_imports) or None
+
+
+def encoded_bytes(
+    obj: Any, codec: str, *, key: Any, operation: Operation, request: WriteRequest, **sealing: Any
+) -> bytes:
+    """``obj`` as another codec than pickle writes it, in an envelope if there is a key."""
+    number, parts, claims = _encoded(obj, codec, key, request)
+    if key is None:
+        return b"".join(parts)
+    from safeload.envelope import seal
+
+    with operation.child("seal") as stage, operation.child("key", action="sign", key_id=key.key_id):
+        if stage.recording:
+            stage.set(key_id=key.key_id, suite=key.suite)
+        return seal(parts, key, codec=number, claims=claims, **sealing)
+
+
+def write_encoded(
+    obj: Any, codec: str, *, key: Any, operation: Operation, target: Any, request: WriteRequest, **sealing: Any
+) -> None:
+    """:func:`encoded_bytes` to a path, which is replaced as a whole, or to an open file."""
+    number, parts, claims = _encoded(obj, codec, key, request)
+    if key is None:
+        _write_parts(parts, target)
+        return
+    from safeload.envelope import seal, seal_path
+
+    with operation.child("seal") as stage, operation.child("key", action="sign", key_id=key.key_id):
+        if stage.recording:
+            stage.set(key_id=key.key_id, suite=key.suite)
+        if isinstance(target, str):
+            seal_path(target, parts, key, codec=number, claims=claims, **sealing)
+        else:
+            target.write(seal(parts, key, codec=number, claims=claims, **sealing))
+
+
+def _write_parts(parts: Iterable[Any], target: Any) -> None:
+    if not isinstance(target, str):
+        for part in parts:
+            target.write(part)
+        return
+    from safeload.envelope import AtomicFile
+
+    with AtomicFile(target) as file:
+        for part in parts:
+            file.write(part)
+        file.commit()
+
+
+def _encoded(obj: Any, name: str, key: Any, request: WriteRequest) -> tuple[int, list[Any], dict[str, Any] | None]:
+    """The codec's number, the payload's parts, and the claims: a manifest where the payload is a pickle stream."""
+    from safeload.formats.containers import codecs
+
+    codec = codecs()[name]
+    if codec.code and key is None:
+        raise ValueError(
+            f"codec={name!r} writes pickles that carry code, and nobody may load those unsigned: pass key=..."
+        )
+    parts = list(codec.encode(obj, request))
+    if codec.reads is not None:
+        return codec.number, parts, None
+    return (
+        codec.number,
+        parts,
+        manifest_claims(b"".join(parts), request.limits, fix_imports=request.fix_imports) or None,
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["HEAD", "known_container", "looks_like_pickle_head"]
+__all__ = ["HEAD", "TORCH_LEGACY", "is_pickle_head", "known_container", "looks_like_pickle_head"]
 
 # Bytes from the start that are enough to decide.
 HEAD = 264
@@ -45,3 +45,12 @@ def known_container(head: bytes) -> str | None:
 def looks_like_pickle_head(head: bytes) -> bool:
     """Whether ``head`` starts with PROTO 2 to 5: nothing but a pickle does."""
     return len(head) >= 2 and head[0] == 0x80 and 2 <= head[1] <= 5
+
+
+# A PyTorch file before 1.6 is a series of pickles, and the first one is this number.
+TORCH_LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+
+
+def is_pickle_head(head: bytes) -> bool:
+    """Whether ``head`` can begin nothing but a pickle, so that no container needs to be looked for."""
+    return looks_like_pickle_head(head) and not head.startswith(TORCH_LEGACY)

@@ -1,0 +1,297 @@
+"""Artifacts in containers: taken apart, judged whole, and only then rebuilt. The same way for a scan and for a load.
+
+    recognise -> split -> judge every stream, examine every member -> (load only) rebuild
+
+Rules: a member is an artifact and takes the same way, down to ``max_depth``; nothing is rebuilt before every stream and
+every member has been judged clean; what a stream was judged as is what it is loaded as. Errors of a check are kept as
+findings: :meth:`Examined.refuse` raises them where somebody wants the object.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from safeload.errors import FormatError, LimitExceededError, LoadError, PolicyError, SafeloadError
+from safeload.findings import Finding, Report, Severity, Verdict, worst_verdict
+from safeload.formats.base import Stream
+from safeload.formats.blob_source import BlobSource
+from safeload.formats.containers import detect
+from safeload.formats.detect import HEAD, is_pickle_head
+from safeload.pickles import finding_of, internal_error, judge_streams, judged_stream
+from safeload.pipeline import judge
+from safeload.program import Program
+from safeload.rebuilding import load_code, load_data
+from safeload.reports.result import is_no_artifact
+from safeload.verdict import report_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from safeload.audit import Operation
+    from safeload.formats.base import Format, Request, Split
+    from safeload.formats.blob import Blob
+    from safeload.verdict import Judgement, Options
+
+__all__ = ["Examined", "Examiner", "no_artifact"]
+
+
+class Examiner:
+    """Examines the artifacts of one load or scan.
+
+    Args:
+        request: how the artifact is to be read.
+        options: how its streams are judged.
+        operation: the audit operation that this is part of.
+    """
+
+    def __init__(self, request: Request, options: Options, operation: Operation) -> None:
+        self.request = request
+        self.options = options
+        self.operation = operation
+        self._members = 0
+
+    def examine(self, blob: Blob, *, known: Format | None = None, name: str = "", depth: int = 0) -> Examined:
+        """Take ``blob`` apart and judge everything in it; never raises for what is in it.
+
+        Args:
+            blob: the artifact.
+            known: its format, if an envelope names it; otherwise its bytes decide.
+            name: what the container around it calls it.
+            depth: how many containers are around it.
+        """
+        examined = Examined(name, blob)
+        try:
+            if depth > self.request.limits.max_depth:
+                raise LimitExceededError(
+                    f"containers are nested deeper than max_depth={self.request.limits.max_depth}; unpack the file and look "
+                    "at what is inside",
+                    code="limit.depth",
+                )
+            form = known or self._format(blob)
+            if form is None:
+                self._pickles(examined)
+            else:
+                examined.container = form.name
+                # Members are read whole: what was asked for is a part of the artifact itself.
+                request = self.request if not depth else self.request._replace(member=None, index=None)
+                self._split(examined, form.split(blob, request), depth)
+        except SafeloadError as error:
+            examined.fail(error)
+        except RecursionError:
+            examined.fail(LimitExceededError("the artifact nests too deeply to be read", code="limit.recursion"))
+        except Exception as error:  # noqa: BLE001 - an error in a check is never clean
+            examined.findings.append(internal_error(error))
+            examined.internal = error
+        return examined
+
+    def _format(self, blob: Blob) -> Format | None:
+        if not is_pickle_head(blob.head(HEAD)):
+            return detect(blob)
+        if not self.request.loading:  # a load takes it as a pickle; does another program as well?
+            other = detect(blob)
+            if other is not None:
+                raise FormatError(
+                    f"the file begins as a pickle and is {other.name} too: programs would read different things from it",
+                    code="format.polyglot",
+                )
+        return None
+
+    def _pickles(self, examined: Examined) -> None:
+        """An artifact in no container: a pickle, or nothing that is known."""
+        blob = examined.blob
+        if not blob.size:
+            raise FormatError("the file is empty", code="format.empty")
+        examined.container = "pickle"
+        if self.request.loading:
+            self._stream(examined, Stream("", blob), 0)
+            return
+        found = judge_streams(blob, self.options, self.operation)
+        examined.judgements, examined.container = found.judgements, found.container
+        examined.findings += found.findings
+        if isinstance(found.error, FormatError):
+            examined.container = "unknown"
+            examined.findings.append(no_artifact("is not an artifact of a format that safeload knows"))
+        elif found.error is not None:
+            examined.fail(found.error)
+
+    def _split(self, examined: Examined, split: Split, depth: int) -> None:
+        examined.split = split
+        examined.container = split.container
+        examined.findings += split.findings
+        for number, stream in enumerate(split.streams):
+            self._stream(examined, stream, number)
+        for member in split.members:
+            self._members += 1
+            if self._members > self.request.limits.max_members:
+                raise LimitExceededError(
+                    f"the artifact holds more than max_members={self.request.limits.max_members:,} others",
+                    code="limit.members",
+                )
+            examined.members.append(self.examine(member.blob, name=member.name, depth=depth + 1))
+
+    def _stream(self, examined: Examined, stream: Stream, number: int) -> None:
+        options = self.options
+        if stream.encoding is not None:
+            options = options._replace(encoding=stream.encoding)
+        if stream.persistent:
+            options = options._replace(persistent_load=_unanswered)
+        location = stream.location or f"stream {number}"
+        try:
+            if self.request.loading:
+                judgement = judge(BlobSource(stream.blob), options, self.operation, will_load=True)
+            else:
+                judgement = judged_stream(stream.blob, 0, options, self.operation)
+            if judgement.census.size != stream.blob.size:
+                raise FormatError("bytes follow the pickle; nothing else belongs there", code="format.trailing")
+            if stream.check is not None:
+                examined.findings += stream.check(judgement.program or Program())
+        except SafeloadError as error:
+            examined.fail(error, location)
+            return
+        examined.judgements.append(_placed(judgement, location))
+        examined.options.append(options)
+
+
+def _unanswered(_pid: Any) -> NoReturn:
+    raise LoadError("the format does not answer persistent ids while it is judged")
+
+
+def _placed(judgement: Judgement, location: str) -> Judgement:
+    findings = tuple(replace(finding, location=finding.location or location) for finding in judgement.findings)
+    return judgement._replace(findings=findings)
+
+
+class Examined:
+    """An artifact that was taken apart and judged.
+
+    Attributes:
+        name: what the container around it calls it, ``""`` for none. ``blob``: its bytes.
+        container: what it is.
+        judgements: of its streams, with the ``options`` under which each was judged.
+        members: the artifacts in it.
+        findings: about it as a whole.
+    """
+
+    __slots__ = ("blob", "container", "error", "findings", "internal", "judgements", "members", "name", "options", "split")  # fmt: skip
+
+    def __init__(self, name: str, blob: Blob) -> None:
+        self.name = name
+        self.blob = blob
+        self.container = "unknown"
+        self.split: Split | None = None
+        self.judgements: list[Judgement] = []
+        self.options: list[Options] = []
+        self.members: list[Examined] = []
+        self.findings: list[Finding] = []
+        self.error: SafeloadError | None = None
+        self.internal: Exception | None = None
+
+    def fail(self, error: SafeloadError, location: str = "") -> None:
+        """Note what refused; the first error is the one that a load raises."""
+        self.findings.append(finding_of(error, location))
+        if self.error is None:
+            self.error = error
+
+    def report(self, **facts: Any) -> Report:
+        """Everything known, members included; ``facts`` are further attributes of :class:`Report`."""
+        members = tuple(member.report(path=member.name, **_identity(member.blob)) for member in self.members)
+        kept = tuple(member for member in members if not is_no_artifact(member))
+        facts = {"container": self.container, **facts}
+        report = report_of(self.judgements, findings=self.findings, **facts)
+        if not self.members:
+            return report
+        if not kept and not self.judgements and not self.findings:
+            finding = no_artifact("holds no artifact of a format that safeload knows")
+            return replace(report, verdict=Verdict.SKIPPED, findings=(finding,), container="unknown")
+        verdict = worst_verdict(report.verdict, *(member.verdict for member in kept))
+        return replace(report, verdict=verdict, members=kept)
+
+    def clean(self) -> bool:
+        """Whether nothing in it, and in its members, speaks against loading it."""
+        findings = [*self.findings, *(finding for judgement in self.judgements for finding in judgement.findings)]
+        return all(finding.verdict is Verdict.CLEAN for finding in findings) and all(
+            member.clean() for member in self.members
+        )
+
+    def refuse(self) -> None:
+        """Raise unless everything is clean.
+
+        Raises:
+            SafeloadError: the error that stopped a check, or a :class:`PolicyError` with the whole report.
+        """
+        if self.clean():
+            return
+        for part in self.parts():
+            if part.internal is not None:
+                raise FormatError(str(internal_error(part.internal).message), code="internal.error") from part.internal
+            if part.error is not None:
+                part.error.report = part.error.report or self.report()
+                raise part.error
+        report = self.report()
+        first = next(finding for finding in _all_findings(report) if finding.verdict is not Verdict.CLEAN)
+        raise PolicyError(f"refused as {report.verdict}: {first.message}", code=first.rule_id, report=report)
+
+    def parts(self) -> Iterator[Examined]:
+        """The artifact and everything in it."""
+        yield self
+        for member in self.members:
+            yield from member.parts()
+
+    def rebuild(self, operation: Operation) -> Any:
+        """The object.
+
+        Raises:
+            SafeloadError: it is not clean, or the bytes turn out not to be what they announced.
+        """
+        self.refuse()
+        with operation.child("load"):
+            return self.rebuilt()
+
+    def rebuilt(self) -> Any:
+        """The object of an artifact that :meth:`refuse` has let pass."""
+        if self.split is None:
+            return self.stream(0)
+        try:
+            return self.split.rebuild(self)
+        except SafeloadError:
+            raise
+        except Exception as error:
+            raise LoadError.wrap(error) from error
+
+    def stream(
+        self,
+        index: int,
+        *,
+        persistent_load: Callable[[Any], Any] | None = None,
+        substitutes: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """See :class:`~safeload.formats.base.Parts`."""
+        judgement = self.judgements[index]
+        options = self.options[index]._replace(persistent_load=persistent_load)
+        if judgement.census.has_code:
+            return load_code(judgement, options, substitutes)
+        return load_data(judgement.census, options)
+
+    def member(self, index: int) -> Any:
+        """See :class:`~safeload.formats.base.Parts`."""
+        return self.members[index].rebuilt()
+
+
+def _all_findings(report: Report) -> Iterator[Finding]:
+    yield from report.findings
+    for member in report.members:
+        yield from _all_findings(member)
+
+
+def _identity(blob: Blob) -> dict[str, Any]:
+    digest = hashlib.sha256()
+    for chunk in blob.chunks():
+        digest.update(chunk)
+    return {"sha256": digest.hexdigest(), "size": blob.size}
+
+
+def no_artifact(what: str) -> Finding:
+    """The finding for what was looked at and holds nothing to load."""
+    return Finding("format.unknown", Severity.INFO, what, verdict=Verdict.SKIPPED)

@@ -1,0 +1,171 @@
+"""What a container format offers: recognise an artifact by its bytes, split it into what can be judged, rebuild the object.
+
+A format never judges a pickle and never decides what may load. It takes an artifact apart into *streams* (pickles, which
+the pipeline judges under the policy), *members* (artifacts of their own, which take the whole way again) and *findings*
+(what the format itself has to say). Only when all of that is clean does the pipeline call :meth:`Split.rebuild`.
+
+Rules: ``split`` executes nothing of the artifact, believes no announced length, and reads the metadata that ``rebuild`` will rely on
+once, into private memory. A file that two usual readers would understand differently is refused.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from safeload.limits import DEFAULT_LIMITS, Limits
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from safeload.findings import Finding
+    from safeload.formats.blob import Blob
+    from safeload.program import Program
+
+__all__ = [
+    "FALLBACK",
+    "GENERIC",
+    "NO",
+    "SPECIFIC",
+    "Format",
+    "Member",
+    "Parts",
+    "Request",
+    "Split",
+    "Stream",
+    "WriteRequest",
+]
+
+# Answers of Format.recognise. Of two formats that know an artifact the more specific one takes it (a PyTorch file is also a
+# zip); two that are equally sure make it a polyglot, which is refused. FALLBACK is for what nobody looks into.
+NO, FALLBACK, GENERIC, SPECIFIC = range(4)
+
+
+class Request(NamedTuple):
+    """How an artifact is to be read.
+
+    Attributes:
+        limits: bounds on sizes and counts.
+        arrays: ``"numpy"``: tensors of other libraries as NumPy arrays, without importing the library.
+        member: the part of the artifact to read (an HDF5 path, the name of an array); ``None`` for all of it.
+        index: which part of that array to read, as for ``array[index]``.
+        mmap: leave arrays in a mapping of the file where the format allows it.
+        loading: ``False`` for a scan, which never rebuilds: what only a rebuild needs may be skipped.
+        permits: whether the policy lets an artifact refer to a global (``"module.name"``).
+        path: the file's name, for messages only.
+    """
+
+    limits: Limits = DEFAULT_LIMITS
+    arrays: str | None = None
+    member: str | None = None
+    index: Any = None
+    mmap: bool = False
+    loading: bool = True
+    permits: Callable[[str], bool] = lambda _name: False
+    path: str = ""
+
+
+class WriteRequest(NamedTuple):
+    """How an object is to be written: the keyword arguments of ``dump`` that concern a codec."""
+
+    limits: Limits = DEFAULT_LIMITS
+    protocol: int | None = None
+    compress: Any = None
+    fix_imports: bool = True
+
+
+class Stream(NamedTuple):
+    """One pickle inside an artifact, to be judged by the pipeline.
+
+    Attributes:
+        location: where it is, for findings (``"archive/data.pkl"``); ``""`` if it is the whole artifact.
+        blob: its bytes, exactly.
+        persistent: the format answers persistent ids itself (``Parts.stream(persistent_load=...)``).
+        check: what the format demands of the stream's program besides the policy (of the persistent ids in it, say).
+        encoding: of strings of Python 2 pickles, if the format prescribes it.
+    """
+
+    location: str
+    blob: Blob
+    persistent: bool = False
+    check: Callable[[Program], Iterable[Finding]] | None = None
+    encoding: str | None = None
+
+
+class Member(NamedTuple):
+    """An artifact inside an artifact: ``name`` as the artifact spells it, and its bytes."""
+
+    name: str
+    blob: Blob
+
+
+class Parts(Protocol):
+    """What ``rebuild`` may ask for: the objects of the streams and members of its split, judged clean before."""
+
+    def stream(
+        self,
+        index: int,
+        *,
+        persistent_load: Callable[[Any], Any] | None = None,
+        substitutes: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """The object of ``streams[index]``.
+
+        ``substitutes`` are the format's own objects for globals of the stream, by policy name, in place of what the
+        name stands for; such a name is not imported.
+        """
+        ...
+
+    def member(self, index: int) -> Any:
+        """The object of ``members[index]``."""
+        ...
+
+
+class Split(Protocol):
+    """An artifact taken apart."""
+
+    @property
+    def container(self) -> str:
+        """The name of what it is, for reports."""
+        ...
+
+    @property
+    def streams(self) -> Sequence[Stream]:
+        """The pickles in it, in the order in which a loader would load them."""
+        ...
+
+    @property
+    def members(self) -> Sequence[Member]:
+        """The artifacts in it."""
+        ...
+
+    @property
+    def findings(self) -> Sequence[Finding]:
+        """What the format noticed. Anything that is not informational (``Verdict.CLEAN``) refuses."""
+        ...
+
+    def rebuild(self, parts: Parts) -> Any:
+        """Make the object. Called once at most, after everything above was found clean.
+
+        Raises:
+            SafeloadError: the bytes turn out not to be what they announced.
+        """
+        ...
+
+
+class Format(Protocol):
+    """One container format; a module of :mod:`safeload.formats.containers` has one as ``FORMAT``."""
+
+    name: str
+
+    def recognise(self, blob: Blob) -> int:
+        """:data:`SPECIFIC`, :data:`GENERIC`, :data:`FALLBACK` or :data:`NO`, by content. Never raises for what is in the bytes."""
+        ...
+
+    def split(self, blob: Blob, request: Request) -> Split:
+        """Take the artifact apart.
+
+        Raises:
+            FormatError: it is broken, or readers would understand it differently.
+            LimitExceededError: it is beyond ``request.limits``.
+        """
+        ...

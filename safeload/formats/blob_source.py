@@ -1,0 +1,79 @@
+"""A pickle stream inside a blob, for the census.
+
+Rule: a source that only skims (for a scan) gives a long literal its size and never its bytes, so that the memory of a scan does
+not grow with the arrays in a file; what was skimmed is judged, and never loaded.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from safeload.formats.blob import FileBlob
+
+if TYPE_CHECKING:
+    from safeload.formats.blob import Blob
+
+__all__ = ["BlobSource"]
+
+_FIRST_READ = 1 << 16
+_READ_STEP = 1 << 25
+
+
+class BlobSource:
+    """A stream in ``blob`` from ``start`` on; see :class:`~safeload.analysis.census.StreamSource`."""
+
+    __slots__ = ("_blob", "_dropped", "_skims", "_start", "data")
+
+    def __init__(self, blob: Blob, start: int = 0, *, skims: bool = False) -> None:
+        self._blob = blob
+        self._start = start
+        self._skims = skims
+        self._dropped = 0
+        self.data = b""
+
+    def more(self, size: int) -> bool:
+        """Read until ``data`` has ``size`` bytes, and some more."""
+        missing = size - len(self.data)
+        if missing <= 0:
+            return True
+        at = self._start + self._dropped + len(self.data)
+        left = self._blob.size - at
+        if missing > left:
+            return False
+        ahead = min(left, max(missing, min(max(len(self.data), _FIRST_READ), _READ_STEP)))
+        self.data += self._blob.read(at, ahead)
+        return True
+
+    def more_than(self, size: int) -> bool:
+        """Whether anything follows the first ``size`` bytes of the stream."""
+        return self._start + size < self._blob.size
+
+    def take(self, start: int, size: int) -> tuple[bytes, int] | None:
+        """The literal of ``size`` bytes at ``data[start]``; skimming, as many zeros, which take no memory."""
+        at = self._start + self._dropped + start
+        if at + size > self._blob.size:
+            return None
+        literal = bytes(size) if self._skims else self._blob.read(at, size)
+        self._drop(start + size)
+        return literal, 0
+
+    def take_mutable(self, start: int, size: int) -> tuple[memoryview | bytes, int] | None:
+        """:meth:`take`, into memory that the object can keep where the bytes have to be read anyway."""
+        if self._skims or not isinstance(self._blob, FileBlob):
+            return self.take(start, size)
+        at = self._start + self._dropped + start
+        if at + size > self._blob.size:
+            return None
+        memory = self._blob.view(at, size)
+        self._drop(start + size)
+        return memory, 0
+
+    def finish(self, size: int) -> None:
+        """Nothing to leave behind."""
+
+    def abandon(self, at: int | None) -> None:
+        """Nothing to leave behind."""
+
+    def _drop(self, size: int) -> None:
+        self._dropped += size
+        self.data = self.data[size:] if size < len(self.data) else b""

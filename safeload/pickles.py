@@ -1,0 +1,141 @@
+"""All pickle streams of an artifact, one behind the other, judged for a report. Loads nothing.
+
+Rule: whatever cannot be judged becomes a finding, and is not clean; of a stream that breaks, what it would have done before
+is judged, because ``pickle.load`` executes opcodes as they come.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from safeload.errors import EnvelopeError, FormatError, LimitExceededError, SafeloadError
+from safeload.findings import Finding, Severity, Verdict
+from safeload.formats.blob_source import BlobSource
+from safeload.formats.detect import looks_like_pickle_head
+from safeload.pipeline import judge, judge_broken
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+    from safeload.audit import Operation
+    from safeload.formats.blob import Blob
+    from safeload.verdict import Judgement, Options
+
+__all__ = ["Pickles", "broken_judgement", "finding_of", "internal_error", "judge_streams", "judged_stream"]
+
+_MAX_STREAMS = 20_000
+
+
+class Pickles(NamedTuple):
+    """What was found: the streams judged, findings about the file as a whole, and its container.
+
+    ``error`` is what stopped at the first byte where the artifact is no pickle at all.
+    """
+
+    judgements: list[Judgement]
+    findings: list[Finding]
+    container: str = "pickle"
+    error: SafeloadError | None = None
+
+
+def judge_streams(blob: Blob, options: Options, operation: Operation) -> Pickles:
+    """Judge every stream of ``blob``; never raises for what is in it."""
+    found = Pickles([], [])
+    position = 0
+    while position < blob.size:
+        if len(found.judgements) == _MAX_STREAMS:
+            found.findings.append(_too_many(position))
+            break
+        try:
+            judgement = judged_stream(blob, position, options, operation)
+        except SafeloadError as error:
+            return _stopped(found, blob, position, error, options)
+        except Exception as error:  # noqa: BLE001 - a scan reports; an error in a check is never clean
+            found.findings.append(internal_error(error))
+            break
+        found.judgements.append(judgement)
+        position += judgement.census.size
+    return found
+
+
+def _stopped(found: Pickles, blob: Blob, position: int, error: SafeloadError, options: Options) -> Pickles:
+    """The result when the stream at ``position`` cannot be judged."""
+    broken = broken_judgement(error, options)
+    judgements, findings = found.judgements, found.findings
+    if broken is None and not judgements and not looks_like_pickle_head(blob.head(2)):
+        return found._replace(error=error)
+    if broken is None and judgements and type(error) is FormatError:
+        findings.append(_trailing(blob.size - position, position))
+        return found
+    findings.append(finding_of(error, f"stream {len(judgements)}, byte {position}"))
+    if broken is not None:
+        judgements.append(broken)
+    return found
+
+
+def judged_stream(
+    blob: Blob, position: int, options: Options, operation: Operation, *, buffers: Iterable[Any] | None = None
+) -> Judgement:
+    """Judge the stream at ``position`` whatever the encoding of its Python 2 strings; who loads it has to name it.
+
+    Raises:
+        SafeloadError: it cannot be judged.
+    """
+    try:
+        return judge(BlobSource(blob, position, skims=True), options, operation, buffers=buffers)
+    except FormatError as error:
+        if not isinstance(error.__cause__, UnicodeDecodeError):
+            raise
+    options = options._replace(encoding="latin1")
+    judgement = judge(BlobSource(blob, position, skims=True), options, operation, buffers=buffers)
+    return judgement._replace(notes=(*judgement.notes, _PYTHON_2))
+
+
+def _trailing(size: int, position: int) -> Finding:
+    message = (
+        f"{size:,} bytes follow the pickle that ends at byte {position}, and they are no pickle; readers of the file may "
+        "treat them differently. Cut them off if they are not meant to be there"
+    )
+    return Finding("format.trailing", Severity.MEDIUM, message, f"byte {position}", verdict=Verdict.MALFORMED)
+
+
+_PYTHON_2 = Finding(
+    "format.encoding",
+    Severity.INFO,
+    "has strings of Python 2 that are not ASCII; load it with encoding='latin1' (or 'bytes')",
+    verdict=Verdict.CLEAN,
+)
+
+
+def _too_many(position: int) -> Finding:
+    message = f"the file holds more than {_MAX_STREAMS:,} pickles; what follows byte {position} was not looked at. Split the file"
+    return Finding("limit.streams", Severity.HIGH, message, f"byte {position}", verdict=Verdict.UNKNOWN)
+
+
+def broken_judgement(error: SafeloadError, options: Options) -> Judgement | None:
+    """What the stream would have done before it breaks."""
+    if error.broken_stream is None:
+        return None
+    code, protocol = error.broken_stream
+    return judge_broken(code(), protocol, options)
+
+
+def finding_of(error: SafeloadError, location: str = "") -> Finding:
+    """What a refusal amounts to in a report."""
+    severity, verdict = Severity.MEDIUM, Verdict.MALFORMED
+    if error.code == "format.buffers":
+        severity, verdict = Severity.LOW, Verdict.UNKNOWN
+    elif error.code in ("format.unsupported", "format.missing-extra", "format.lfs-pointer"):
+        verdict = Verdict.SKIPPED
+    elif isinstance(error, LimitExceededError | EnvelopeError) or error.code.startswith(
+        ("format.extension", "policy.")
+    ):
+        severity, verdict = Severity.HIGH, Verdict.UNKNOWN
+    return Finding(error.code, severity, str(error), location, verdict=verdict)
+
+
+def internal_error(error: Exception) -> Finding:
+    """The finding for an error in a check itself."""
+    message = f"an internal error ({type(error).__name__}) stopped the analysis; please report it with the file"
+    return Finding("internal.error", Severity.HIGH, message, verdict=Verdict.ERROR)
