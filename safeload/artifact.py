@@ -13,12 +13,12 @@ import io
 import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from safeload.errors import FormatError, LimitExceededError, MissingKeyError, PolicyError, SafeloadError, TruncatedError
+from safeload.errors import FormatError, LimitExceededError, MissingKeyError, PolicyError, TruncatedError
 from safeload.formats.blob import FileBlob, MemoryBlob
 from safeload.formats.detect import HEAD, is_pickle_head, known_container
 from safeload.formats.sources import FileSource, FlowSource, source_for_file
 from safeload.judgements import MAX_BYTES
-from safeload.pipeline import is_short, rebuild, rebuild_bytes, rebuild_short
+from safeload.pipeline import has_arrays, is_short, rebuild, rebuild_bytes, rebuild_short
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -75,6 +75,8 @@ def load_bytes(data: bytes, demands: Demands, options: Options, operation: Opera
     try:
         loaded = rebuild_bytes(data, options, operation, buffers=demands.buffers)
     except FormatError as error:
+        if has_arrays(error):
+            return _load_container(MemoryBlob(data), demands, options, operation, _joblib())
         refuse_container(data[:HEAD], error)
         raise
     return validated(loaded, demands.schema, operation)
@@ -105,10 +107,12 @@ def load_file(file: Any, demands: Demands, options: Options, operation: Operatio
     require_signed(demands)
     if isinstance(source, FileSource):
         source.more(HEAD)
+        blob = FileBlob(file, source.origin)
         if not is_pickle_head(source.data[:HEAD]):
-            blob = FileBlob(file, source.origin)
             if detect_container(blob) is not None:
                 return _load_container_file(blob, file, demands, options, operation)
+        elif demands.mmap:  # of pickles only those with array bytes between their opcodes have something to map
+            return _load_container_file(blob, file, demands, options, operation, _joblib())
     if whole and (operation.recording or _is_small(file)) and demands.buffers is None:
         # In one piece: the trail names the digest of exactly these bytes, and a judgement of them can be known already.
         return load_bytes(source.rest(options.limits.max_artifact_bytes), demands, options, operation)
@@ -123,7 +127,7 @@ def _no_parts(demands: Demands) -> None:
         ValueError: the caller asked for a part of it, or for a mapping.
     """
     if demands.mmap:
-        raise ValueError("mmap=True is not available for pickles: load them without it")
+        raise ValueError("mmap=True maps arrays of a file; a pickle in memory is loaded without it")
     if demands.member is not None or demands.index is not None:
         raise ValueError("member= and index= read a part of a container; a pickle is loaded whole")
 
@@ -164,7 +168,15 @@ def _load_container(
     return validated(loaded, demands.schema, operation)
 
 
-def _load_container_file(blob: FileBlob, file: Any, demands: Demands, options: Options, operation: Operation) -> Any:
+def _joblib() -> Format:
+    from safeload.formats.containers import formats
+
+    return formats()["joblib"]
+
+
+def _load_container_file(
+    blob: FileBlob, file: Any, demands: Demands, options: Options, operation: Operation, known: Format | None = None
+) -> Any:
     """:func:`_load_container` for an open file, which a container takes to its end."""
     check_size(blob.size, options)
     if operation.recording:
@@ -172,7 +184,7 @@ def _load_container_file(blob: FileBlob, file: Any, demands: Demands, options: O
         for chunk in blob.chunks():
             digest.update(chunk)
         operation.set(sha256=digest.hexdigest(), size=blob.size)
-    loaded = _load_container(blob, demands, options, operation)
+    loaded = _load_container(blob, demands, options, operation, known)
     blob.unchanged()
     file.seek(0, os.SEEK_END)
     return loaded
@@ -191,12 +203,14 @@ def _load_stream(
     *,
     whole: bool,
 ) -> Any:
-    _no_parts(demands)
     if operation.recording:
         operation.set(container="pickle")
     try:
         loaded, _ = rebuild(source, options, operation, buffers=demands.buffers, whole=whole)
     except FormatError as error:
+        if has_arrays(error) and isinstance(source, FileSource):
+            blob = FileBlob(source.file, source.origin)
+            return _load_container_file(blob, source.file, demands, options, operation, _joblib())
         refuse_container(head, error)
         raise
     return validated(loaded, demands.schema, operation)
@@ -204,12 +218,6 @@ def _load_stream(
 
 def refuse_container(head: bytes, error: Exception) -> None:
     """If ``head`` begins another format, say so instead of calling it a broken pickle."""
-    if isinstance(error, SafeloadError) and error.broken_stream and b"NumpyArrayWrapper" in error.broken_stream[0]():
-        raise FormatError(
-            "this is a joblib file, with array bytes between its opcodes; this version of safeload does not load it. Save the "
-            "object with pickle or safeload.dump",
-            code="format.unsupported",
-        ) from error
     container = known_container(head)
     if container == "git-lfs-pointer":
         raise FormatError(

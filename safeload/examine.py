@@ -13,14 +13,15 @@ import hashlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from safeload.arraystreams import judge_arrays, load_arrays
 from safeload.errors import FormatError, LimitExceededError, LoadError, PolicyError, SafeloadError
 from safeload.findings import Finding, Report, Severity, Verdict, worst_verdict
 from safeload.formats.base import Stream
 from safeload.formats.blob_source import BlobSource
-from safeload.formats.containers import detect
+from safeload.formats.containers import detect, formats
 from safeload.formats.detect import HEAD, is_pickle_head
 from safeload.pickles import finding_of, internal_error, judge_streams, judged_stream
-from safeload.pipeline import judge
+from safeload.pipeline import has_arrays, judge
 from safeload.program import Program
 from safeload.rebuilding import load_code, load_data
 from safeload.reports.result import is_no_artifact
@@ -61,7 +62,7 @@ class Examiner:
             name: what the container around it calls it.
             depth: how many containers are around it.
         """
-        examined = Examined(name, blob)
+        examined = Examined(name, blob, mmap=self.request.mmap)
         try:
             if depth > self.request.limits.max_depth:
                 raise LimitExceededError(
@@ -105,12 +106,19 @@ class Examiner:
             raise FormatError("the file is empty", code="format.empty")
         examined.container = "pickle"
         if self.request.loading:
-            self._stream(examined, Stream("", blob), 0)
+            try:
+                self._stream(examined, Stream("", blob), "")
+            except SafeloadError as error:
+                if not has_arrays(error):
+                    raise
+                self._split(examined, formats()["joblib"].split(blob, self.request), 0)
             return
         found = judge_streams(blob, self.options, self.operation)
         examined.judgements, examined.container = found.judgements, found.container
         examined.findings += found.findings
-        if isinstance(found.error, FormatError):
+        if found.arrays:
+            self._split(examined, formats()["joblib"].split(blob, self.request), 0)
+        elif isinstance(found.error, FormatError):
             examined.container = "unknown"
             examined.findings.append(no_artifact("is not an artifact of a format that safeload knows"))
         elif found.error is not None:
@@ -121,7 +129,11 @@ class Examiner:
         examined.container = split.container
         examined.findings += split.findings
         for number, stream in enumerate(split.streams):
-            self._stream(examined, stream, number)
+            location = stream.location or f"stream {number}"
+            try:
+                self._stream(examined, stream, location)
+            except SafeloadError as error:
+                examined.fail(error, location)
         for member in split.members:
             self._members += 1
             if self._members > self.request.limits.max_members:
@@ -131,25 +143,22 @@ class Examiner:
                 )
             examined.members.append(self.examine(member.blob, name=member.name, depth=depth + 1))
 
-    def _stream(self, examined: Examined, stream: Stream, number: int) -> None:
+    def _stream(self, examined: Examined, stream: Stream, location: str) -> None:
         options = self.options
         if stream.encoding is not None:
             options = options._replace(encoding=stream.encoding)
         if stream.persistent:
             options = options._replace(persistent_load=_unanswered)
-        location = stream.location or f"stream {number}"
-        try:
-            if self.request.loading:
-                judgement = judge(BlobSource(stream.blob), options, self.operation, will_load=True)
-            else:
-                judgement = judged_stream(stream.blob, 0, options, self.operation)
-            if judgement.census.size != stream.blob.size:
-                raise FormatError("bytes follow the pickle; nothing else belongs there", code="format.trailing")
-            if stream.check is not None:
-                examined.findings += stream.check(judgement.program or Program())
-        except SafeloadError as error:
-            examined.fail(error, location)
-            return
+        if stream.arrays:
+            judgement = judge_arrays(stream.blob, options, self.operation, skims=not self.request.loading)
+        elif self.request.loading:
+            judgement = judge(BlobSource(stream.blob), options, self.operation, will_load=True)
+        else:
+            judgement = judged_stream(stream.blob, 0, options, self.operation)
+        if judgement.census.size != stream.blob.size:
+            raise FormatError("bytes follow the pickle; nothing else belongs there", code="format.trailing")
+        if stream.check is not None:
+            examined.findings += stream.check(judgement.program or Program())
         examined.judgements.append(_placed(judgement, location))
         examined.options.append(options)
 
@@ -174,9 +183,11 @@ class Examined:
         findings: about it as a whole.
     """
 
-    __slots__ = ("blob", "container", "error", "findings", "internal", "judgements", "members", "name", "options", "split")  # fmt: skip
+    __slots__ = ("blob", "container", "error", "findings", "internal", "judgements", "members", "mmap", "name", "options",
+                 "split")  # fmt: skip
 
-    def __init__(self, name: str, blob: Blob) -> None:
+    def __init__(self, name: str, blob: Blob, *, mmap: bool = False) -> None:
+        self.mmap = mmap
         self.name = name
         self.blob = blob
         self.container = "unknown"
@@ -270,6 +281,9 @@ class Examined:
         """See :class:`~safeload.formats.base.Parts`."""
         judgement = self.judgements[index]
         options = self.options[index]._replace(persistent_load=persistent_load)
+        stream = self.split.streams[index] if self.split is not None else None
+        if stream is not None and stream.arrays:
+            return load_arrays(judgement, options, stream.blob, mmap=self.mmap)
         if judgement.census.has_code:
             return load_code(judgement, options, substitutes)
         return load_data(judgement.census, options)

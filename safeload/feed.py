@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-__all__ = ["CodeFeed"]
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["CodeFeed", "PieceFeed"]
 
 
 class CodeFeed:
@@ -37,3 +42,38 @@ class CodeFeed:
         end = self.code.find(b"\n", self.pos) + 1 or len(self.code)
         start, self.pos = self.pos, end
         return self.code[start:end]
+
+
+class PieceFeed(CodeFeed):
+    """A stream that is handed over in pieces, each of which ends where an opcode ends.
+
+    The C unpickler asks for more only when it has executed all that it was given (CPython, Modules/_pickle.c,
+    ``_Unpickler_ReadFromFile``: it looks ahead with ``peek`` and never beyond what that returned). So ``next_piece`` is called
+    exactly when every opcode of the pieces before has been executed. Rule: no piece is empty, and the last ends with STOP.
+    """
+
+    __slots__ = ("next_piece",)
+
+    def __init__(self, next_piece: Callable[[], bytes]) -> None:
+        super().__init__()
+        self.next_piece = next_piece
+
+    def _refill(self) -> None:
+        if self.pos == len(self.code):
+            self.feed(self.next_piece())
+
+    def peek(self, size: int) -> bytes:
+        """What is left of the piece, or the next one."""
+        self._refill()
+        return super().peek(size)
+
+    def read(self, size: int = -1) -> bytes:
+        """Consume ``size`` bytes."""
+        if size:
+            self._refill()
+        return super().read(size)
+
+    def readline(self) -> bytes:
+        """Consume a line."""
+        self._refill()
+        return super().readline()

@@ -12,7 +12,7 @@ from safeload.errors import EnvelopeError, FormatError, LimitExceededError, Safe
 from safeload.findings import Finding, Severity, Verdict
 from safeload.formats.blob_source import BlobSource
 from safeload.formats.detect import looks_like_pickle_head
-from safeload.pipeline import judge, judge_broken
+from safeload.pipeline import has_arrays, judge, judge_broken
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,13 +30,15 @@ _MAX_STREAMS = 20_000
 class Pickles(NamedTuple):
     """What was found: the streams judged, findings about the file as a whole, and its container.
 
-    ``error`` is what stopped at the first byte where the artifact is no pickle at all.
+    ``error`` is what stopped at the first byte where the artifact is no pickle at all; ``arrays``: it is to be read by
+    :mod:`safeload.arraystreams`.
     """
 
     judgements: list[Judgement]
     findings: list[Finding]
     container: str = "pickle"
     error: SafeloadError | None = None
+    arrays: bool = False
 
 
 def judge_streams(blob: Blob, options: Options, operation: Operation) -> Pickles:
@@ -61,6 +63,8 @@ def judge_streams(blob: Blob, options: Options, operation: Operation) -> Pickles
 
 def _stopped(found: Pickles, blob: Blob, position: int, error: SafeloadError, options: Options) -> Pickles:
     """The result when the stream at ``position`` cannot be judged."""
+    if not found.judgements and has_arrays(error):
+        return found._replace(arrays=True)
     broken = broken_judgement(error, options)
     judgements, findings = found.judgements, found.findings
     if broken is None and not judgements and not looks_like_pickle_head(blob.head(2)):

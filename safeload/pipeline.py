@@ -22,6 +22,7 @@ from safeload.analysis.shapes import is_harmless, is_plain, plain_code
 from safeload.errors import FormatError, SafeloadError
 from safeload.formats.sources import BytesSource
 from safeload.judgements import MAX_BYTES, Judgements
+from safeload.program import ARRAY_WRAPPERS
 from safeload.rebuilding import load_code, load_data, load_plain, pause
 from safeload.verdict import Judgement, Options, decide, refuse
 
@@ -35,6 +36,7 @@ __all__ = [
     "Source",
     "census_of",
     "decided",
+    "has_arrays",
     "is_short",
     "judge",
     "judge_broken",
@@ -45,6 +47,16 @@ __all__ = [
 ]
 
 judgements = Judgements()
+
+# The code of the error for a stream that safeload.arraystreams has to read.
+ARRAYS = "format.arrays"
+
+
+def has_arrays(error: SafeloadError) -> bool:
+    """Whether a stream was refused because array bytes stand, or may stand, between its opcodes, as in a joblib file."""
+    if error.code == ARRAYS:
+        return True
+    return error.broken_stream is not None and b"NumpyArrayWrapper" in error.broken_stream[0]()
 
 
 class Source(StreamSource, Protocol):
@@ -239,6 +251,8 @@ def _trace(census: Census, options: Options) -> Tracer:
     except SafeloadError as error:
         error.broken_stream = (lambda: census.code), census.protocol
         raise
+    if not ARRAY_WRAPPERS.isdisjoint(tracer.spellings.values()):
+        raise FormatError("array bytes stand between the opcodes of this stream", code=ARRAYS)
     return tracer
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 __all__ = [
+    "ARRAY_WRAPPERS",
     "Kind",
     "Program",
     "Standin",
@@ -26,6 +27,13 @@ __all__ = [
     "producer",
     "snapshot",
 ]
+
+
+# What joblib, and the copy of it that scikit-learn had until 0.22, call the description of an array whose bytes follow it in
+# the file. A stream that names one is read by safeload.arraystreams and by nothing else.
+ARRAY_WRAPPERS = frozenset(
+    {"joblib.numpy_pickle.NumpyArrayWrapper", "sklearn.externals.joblib.numpy_pickle.NumpyArrayWrapper"}
+)
 
 
 class Kind(enum.StrEnum):

@@ -11,6 +11,7 @@ Rule: whatever is not understood is refused here, before the C unpickler sees a 
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol
 
 from safeload.analysis import opcodes
@@ -29,13 +30,15 @@ if TYPE_CHECKING:
 
     from safeload.limits import Limits
 
-__all__ = ["CUT", "Census", "StreamSource", "take_census"]
+__all__ = ["CUT", "Census", "PieceCensus", "SkippingSource", "StreamSource", "take_census"]
 
 # Byte literals from this length on leave the stream. Below it, copying is cheaper than a buffer's bookkeeping.
 CUT = 1 << 15
 _HIGHEST_PROTOCOL = 5
 _FRAME_HEADER = 9
 _NEXT_BUFFER = b"\x97"
+_POP_NEXT_BUFFER = b"0\x97"
+_BUILD = 0x62
 # Opcodes with an argument of fixed length: how long they are together.
 _FIXED = {0x4B: 2, 0x4D: 3, 0x4A: 5, 0x47: 9, 0x68: 2, 0x71: 2, 0x6A: 5, 0x72: 5}
 _TEXT = b"FSVILgpP"
@@ -65,6 +68,14 @@ class StreamSource(Protocol):
 
         ``None`` if there are fewer.
         """
+        ...
+
+
+class SkippingSource(StreamSource, Protocol):
+    """A source in which bytes can be left out."""
+
+    def skip(self, start: int, size: int) -> int | None:
+        """Leave out the ``size`` bytes at ``data[start]``; the index in (the new) ``data`` of what follows them, or ``None``."""
         ...
 
 
@@ -102,19 +113,89 @@ def take_census(source: StreamSource, limits: Limits, buffers: Iterable[Any] | N
         LimitExceededError: a size, a name or a number is beyond ``limits``.
     """
     walk = _Walk(source, limits, buffers)
-    try:
-        return walk.run()
-    except SafeloadError as error:
-        error.broken_stream = walk.code_so_far, walk.protocol
-        error.stopped_at = walk.where()
-        raise
+    with walk.placed():
+        census = walk.run()
+    assert census is not None  # noqa: S101 - it stops at nothing else
+    return census
+
+
+class PieceCensus:
+    """A census that stops behind every BUILD where something else than opcodes may follow, as in a joblib file.
+
+    joblib writes the bytes of an array right behind the BUILD of its description, and ends a frame there. So the places are
+    the end of a frame whose last byte is that of BUILD (or looks like it), and every BUILD outside of frames. Whether
+    something does follow is not known here: who asks has to find out, and says how many bytes to :meth:`skip`.
+    """
+
+    def __init__(self, source: SkippingSource, limits: Limits) -> None:
+        self._source = source
+        self._walk = walk = _Walk(source, limits, None)
+        walk.has_code = True
+        walk.stops_at_build = True
+        walk.pattern = opcodes.any_run(len(source.data), limits.max_global_name)
+        self._taken = 0  # parts that were handed out
+        self.census: Census | None = None
+
+    def piece(self) -> bytes:
+        """The canonical code up to the next such place, or up to STOP, after which :attr:`census` is there.
+
+        Raises:
+            SafeloadError: as :func:`take_census`.
+        """
+        walk = self._walk
+        with walk.placed():
+            self.census = walk.run()
+        if self.census is not None:
+            return self.census.code[sum(map(len, walk.parts[: self._taken])) :]
+        walk.parts.append(walk.source.data[walk.start : walk.pos])
+        walk.start = walk.pos
+        code = b"".join(walk.parts[self._taken :])
+        self._taken = len(walk.parts)
+        return code
+
+    @property
+    def protocol(self) -> int:
+        """The protocol that the stream declares."""
+        return self._walk.protocol
+
+    @property
+    def buffers(self) -> list[Any]:
+        """What the NEXT_BUFFER opcodes so far push; what :meth:`skip` puts in stands there too."""
+        return self._walk.buffers
+
+    @property
+    def where(self) -> int:
+        """The place in the stream where the next opcode would be, in bytes."""
+        return self._walk.where()
+
+    def skip(self, size: int, stand_for: Any) -> bytes:
+        """Leave out ``size`` bytes, for which ``stand_for`` is pushed in place of what is on top of the stack.
+
+        Returns:
+            The code that does so, as part of the stream.
+
+        Raises:
+            TruncatedError: there are fewer bytes.
+        """
+        walk = self._walk
+        behind = self._source.skip(walk.pos, size)
+        if behind is None:
+            with walk.placed():
+                walk.truncated()
+        moved = walk.pos + size - behind
+        walk.pos = walk.start = behind
+        walk.base += moved
+        walk.parts.append(_POP_NEXT_BUFFER)
+        self._taken = len(walk.parts)
+        walk.buffers.append(stand_for)
+        return _POP_NEXT_BUFFER
 
 
 class _Walk:
     """State of one census. ``pos`` indexes ``source.data``; ``base + pos`` is the place in the artifact."""
 
     __slots__ = ("base", "buffers", "frame_end", "given", "has_code", "limits", "mutable", "parts", "pattern",
-                 "pos", "protocol", "size", "source", "start")  # fmt: skip
+                 "pos", "protocol", "size", "source", "start", "stops_at_build")  # fmt: skip
 
     def __init__(self, source: StreamSource, limits: Limits, given: Iterable[Any] | None) -> None:
         self.source = source
@@ -126,20 +207,35 @@ class _Walk:
         self.parts: list[bytes | bytearray] = []
         self.buffers: list[Any] = []
         self.protocol = 0
-        self.has_code = self.mutable = False
+        self.has_code = self.mutable = self.stops_at_build = False
         self.pattern: re.Pattern[bytes] = opcodes.data_run(len(source.data))
 
-    def run(self) -> Census:
+    @contextlib.contextmanager
+    def placed(self) -> Iterator[None]:
+        """Errors tell what made sense up to where they are raised."""
+        try:
+            yield
+        except SafeloadError as error:
+            error.broken_stream = self.code_so_far, self.protocol
+            error.stopped_at = self.where()
+            raise
+
+    def run(self) -> Census | None:
+        """Walk to STOP; or, of a census in pieces, to the next place to stop at (``None``)."""
         source = self.source
         if not source.data and not source.more(1):
             raise TruncatedError("Ran out of input: there is no pickle here (0 bytes)", code="format.empty")
         while True:
             data = source.data
-            end = len(data) if self.frame_end < 0 else self.frame_end
-            pos = self.pos = self.pattern.match(data, self.pos, end).end()  # type: ignore[union-attr]
+            framed = self.frame_end >= 0
+            end = self.frame_end if framed else len(data)
+            pattern = self.pattern if framed or not self.stops_at_build else self.before_build()
+            pos = self.pos = pattern.match(data, self.pos, end).end()  # type: ignore[union-attr]
             if pos == end:
-                if self.frame_end >= 0:
+                if framed:
                     self.frame_end = -1
+                    if self.stops_at_build and pos > self.start and data[pos - 1] == _BUILD:
+                        return None
                 elif not source.more(pos + 1):
                     self.truncated()
                 else:
@@ -148,7 +244,14 @@ class _Walk:
             opcode = data[pos]
             if opcode == 0x2E:
                 return self.stop()
+            if opcode == _BUILD and self.stops_at_build:
+                self.pos += 1
+                return None
             self.special(opcode)
+
+    def before_build(self) -> re.Pattern[bytes]:
+        """The pattern outside of frames for a census in pieces."""
+        return opcodes.build_run(self.known_size(), self.limits.max_global_name)
 
     def stop(self) -> Census:
         self.pos += 1

@@ -42,16 +42,38 @@ class KeyWalk(Scales):
             LimitExceededError: hashing would nest too deep, take too long, or collide too often.
             FormatError: the stream does not fit together.
         """
+        if self.feed(code, buffers) != 0x2E:
+            raise FormatError("not a well-formed pickle: it ends without STOP", code="format.stack")
+        self.finish()
+
+    def feed(self, code: bytes, buffers: Sequence[Any] = ()) -> int:
+        """Check the next piece of a stream, which ends where an opcode ends.
+
+        Returns:
+            The last opcode.
+
+        Raises:
+            LimitExceededError: hashing would nest too deep, take too long, or collide too often.
+            FormatError: the stream does not fit together.
+        """
         # An honest stream hands every byte to a call a few times at most.
         self.budget += 4 * len(code) + sum(map(size_of, buffers))
         self.buffers = iter(buffers)
         try:
-            self._walk(code)
+            return self._walk(code)
         except (IndexError, KeyError, ValueError, AttributeError, TypeError) as error:
             raise FormatError(
                 "not a well-formed pickle: its stack or memo is used in a way that no pickler writes",
                 code="format.stack",
             ) from error
+
+    def finish(self) -> None:
+        """Check what is known only at the end of a stream.
+
+        Raises:
+            LimitExceededError: as :meth:`feed`.
+        """
+        self.stack, self.marks = [], []
         for node in self.large.values():
             self.check_collisions(node.keys or [])
         self.large.clear()
@@ -61,13 +83,13 @@ class KeyWalk(Scales):
             # Arithmetic on such numbers is quadratic, and nobody knows what a callable computes with its arguments.
             self.too_much("max_integer_digits", "digits in an integer, next to calls")
 
-    def _walk(self, code: bytes) -> None:  # noqa: C901, PLR0912, PLR0915 - one loop over all opcodes: calls would double its time
+    def _walk(self, code: bytes) -> int:  # noqa: C901, PLR0912, PLR0915 - one loop over all opcodes: calls would double its time
         memo = self.memo
-        stack: list[Any] = []
-        marks: list[list[Any]] = []
+        stack, marks = self.stack, self.marks
         push = stack.append
-        pos = 0
-        while True:
+        pos, end_of_code = 0, len(code)
+        opcode = 0
+        while pos < end_of_code:
             opcode = code[pos]
             pos += 1
             if opcode == 0x94:  # MEMOIZE
@@ -163,7 +185,7 @@ class KeyWalk(Scales):
                     stack = marks.pop()
                     push = stack.append
             elif opcode == 0x2E:  # STOP
-                return
+                break
             elif opcode in (0x90, 0x91, 0x64, 0x6C, 0x31, 0x6F, 0x69):  # ADDITEMS FROZENSET DICT LIST POP_MARK OBJ INST
                 if opcode == 0x69:
                     pos = _behind_lines(code, pos)
@@ -172,6 +194,8 @@ class KeyWalk(Scales):
                 self._closed(opcode, items, stack)
             else:
                 pos = self._rare(opcode, code, pos, stack)
+        self.stack = stack
+        return opcode
 
     def _rare(self, opcode: int, code: bytes, pos: int, stack: list[Any]) -> int:
         """Opcodes that common streams hardly use; returns the position behind the argument."""

@@ -10,7 +10,18 @@ from __future__ import annotations
 import functools
 import re
 
-__all__ = ["CODE", "EXTENSION", "LITERAL_LENGTH", "MAX_INLINE", "SHAPE", "SIMPLE", "any_run", "counted", "data_run"]
+__all__ = [
+    "CODE",
+    "EXTENSION",
+    "LITERAL_LENGTH",
+    "MAX_INLINE",
+    "SHAPE",
+    "SIMPLE",
+    "any_run",
+    "build_run",
+    "counted",
+    "data_run",
+]
 
 # One byte, no argument, no code: pushes, containers, stack and MEMOIZE.
 SIMPLE = b"N\x88\x89])}\x8f(ldt\x85\x86\x87aesu\x90\x91012\x94"
@@ -97,9 +108,9 @@ def _data_run(memo_bits: int) -> re.Pattern[bytes]:
 
 
 @functools.lru_cache(maxsize=32)
-def _any_run(memo_bits: int, name_length: int) -> re.Pattern[bytes]:
+def _any_run(memo_bits: int, name_length: int, build: bytes) -> re.Pattern[bytes]:
     name = NAME % name_length
-    return _run(memo_bits, rb"|[Rbo\x81\x92\x93Q]|P[^\n]*\n|[ci]" + name + name)
+    return _run(memo_bits, rb"|[R" + build + rb"o\x81\x92\x93Q]|P[^\n]*\n|[ci]" + name + name)
 
 
 def data_run(size: int) -> re.Pattern[bytes]:
@@ -109,4 +120,9 @@ def data_run(size: int) -> re.Pattern[bytes]:
 
 def any_run(size: int, name_length: int) -> re.Pattern[bytes]:
     """The same, with the opcodes of ``CODE`` skipped; names have at most ``name_length`` bytes."""
-    return _any_run(_memo_bits(size), name_length)
+    return _any_run(_memo_bits(size), name_length, b"b")
+
+
+def build_run(size: int, name_length: int) -> re.Pattern[bytes]:
+    """:func:`any_run` that stops at BUILD."""
+    return _any_run(_memo_bits(size), name_length, b"")

@@ -12,11 +12,11 @@ import pickle
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from safeload.errors import FormatError, LimitExceededError, SafeloadError
-from safeload.feed import CodeFeed
+from safeload.feed import CodeFeed, PieceFeed
 from safeload.program import Keywords, Kind, Standin, StandinType, Use, snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from safeload.limits import Limits
 
@@ -62,7 +62,7 @@ class Tracer:
         self._standins: dict[str, type] = {}
         self._buffers = _Buffers()
         self._unpickler = _TracingUnpickler(
-            self._feed, find=self._find, record=self._record, buffers=self._buffers, **self._options
+            self._feed, find=self._find, record=self.record, buffers=self._buffers, **self._options
         )
 
     def trace(self, code: bytes, protocol: int, buffers: Iterable[Any] = ()) -> Any:
@@ -75,8 +75,31 @@ class Tracer:
         self._protocol = protocol
         self._feed.feed(code)
         self._buffers.load(buffers)
+        return self._run(self._unpickler)
+
+    def trace_pieces(self, next_piece: Callable[[], bytes], protocol: int, buffers: Iterable[Any] = ()) -> Any:
+        """:meth:`trace` for a stream in pieces, in a memo of its own.
+
+        ``next_piece`` is called when all before it has been executed, so that what to do next can depend on :attr:`uses`.
+        """
+        self._protocol = protocol
+        shown = _Buffers()
+        shown.load(buffers)
+        return self._run(
+            _TracingUnpickler(
+                PieceFeed(next_piece), find=self._find, record=self.record, buffers=shown, **self._options
+            )
+        )
+
+    def standin(self, name: str) -> type:
+        """The stand-in for the global ``name`` (a policy name), without a use of it."""
+        if name not in self._standins:
+            self._standins[name] = _make_standin(name, self.record)
+        return self._standins[name]
+
+    def _run(self, unpickler: _TracingUnpickler) -> Any:
         try:
-            return self._unpickler.load()
+            return unpickler.load()
         except SafeloadError:
             raise
         except RecursionError as error:
@@ -100,7 +123,12 @@ class Tracer:
         """Whether Python 2 names of the stream traced last are mapped."""
         return self._protocol < 3 and self._fix_imports
 
-    def _record(self, kind: Kind, name: str, args: tuple[Any, ...] = (), target: Any = None) -> None:
+    def record(self, kind: Kind, name: str, args: tuple[Any, ...] = (), target: Any = None) -> None:
+        """Append a use to :attr:`uses`.
+
+        Raises:
+            LimitExceededError: there are too many.
+        """
         uses = self.uses
         if args:
             args = self._kept(args)
@@ -144,7 +172,7 @@ class Tracer:
         known = self.spellings.get(spelling)
         if known is None:
             known = self.spellings[spelling] = self._learn(module, name)
-        self._record(Kind.REFERENCE, known)
+        self.record(Kind.REFERENCE, known)
         return self._standins[known]
 
     def _learn(self, module: str, name: str) -> str:
@@ -172,7 +200,7 @@ class Tracer:
                 raise LimitExceededError(
                     f"the pickle imports more than max_globals={self.limits.max_globals:,} names", code="limit.globals"
                 )
-            self._standins[known] = _make_standin(known, self._record)
+            self._standins[known] = _make_standin(known, self.record)
         return known
 
 
@@ -192,7 +220,9 @@ class _Buffers:
 
     def __next__(self) -> Any:
         buffer = next(self._items)
-        return buffer if type(buffer) is bytes else memoryview(buffer).toreadonly()
+        if type(buffer) is bytes or isinstance(buffer, Standin):
+            return buffer
+        return memoryview(buffer).toreadonly()
 
 
 class _TracingUnpickler(pickle.Unpickler):
@@ -200,14 +230,14 @@ class _TracingUnpickler(pickle.Unpickler):
 
     def __init__(self, file: Any, *, find: Any, record: Any, buffers: Any, encoding: str, errors: str) -> None:
         super().__init__(file, encoding=encoding, errors=errors, buffers=buffers)
-        self._record = record
+        self.record = record
         self._find = find
 
     def find_class(self, module: str, name: str) -> Any:
         return self._find(module, name)
 
     def persistent_load(self, pid: Any) -> Any:
-        self._record(Kind.PERSISTENT, "", (pid,))
+        self.record(Kind.PERSISTENT, "", (pid,))
         return _Persistent()
 
 

@@ -82,6 +82,7 @@ class Stream(NamedTuple):
         persistent: the format answers persistent ids itself (``Parts.stream(persistent_load=...)``).
         check: what the format demands of the stream's program besides the policy (of the persistent ids in it, say).
         encoding: of strings of Python 2 pickles, if the format prescribes it.
+        arrays: array bytes stand between its opcodes, as joblib writes them.
     """
 
     location: str
@@ -89,6 +90,7 @@ class Stream(NamedTuple):
     persistent: bool = False
     check: Callable[[Program], Iterable[Finding]] | None = None
     encoding: str | None = None
+    arrays: bool = False
 
 
 class Member(NamedTuple):

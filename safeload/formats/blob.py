@@ -46,6 +46,15 @@ class Blob:
         self.check(offset, size)
         return self._view(offset, size)
 
+    def read_into(self, offset: int, memory: memoryview) -> None:
+        """Fill ``memory``, writable and of bytes, with the bytes at ``offset``.
+
+        Raises:
+            TruncatedError: there are fewer.
+        """
+        self.check(offset, memory.nbytes)
+        memory[:] = self._view(offset, memory.nbytes)
+
     def mapped(self, offset: int, size: int) -> memoryview:
         """:meth:`view`, but of a file a private mapping, whose pages are read when they are used.
 
@@ -171,14 +180,20 @@ class FileBlob(Blob):
                 return data
         return bytes(self._view(offset, size))
 
-    def _view(self, offset: int, size: int) -> memoryview:
-        memory = private_memory(size)
+    def read_into(self, offset: int, memory: memoryview) -> None:
+        """See :meth:`Blob.read_into`."""
+        size = memory.nbytes
+        self.check(offset, size)
         filled = 0
         while filled < size:
-            count = self._into(memory[filled:], self._start + offset + filled)
+            count = self._into(memory[filled:] if filled else memory, self._start + offset + filled)
             if not count:
                 raise TruncatedError("the file became shorter while it was read; load it again", code="format.changed")
             filled += count
+
+    def _view(self, offset: int, size: int) -> memoryview:
+        memory = private_memory(size)
+        self.read_into(offset, memory)
         return memory
 
     def _into(self, memory: memoryview, at: int) -> int:

@@ -68,6 +68,19 @@ class BlobSource:
         self._drop(start + size)
         return memory, 0
 
+    def skip(self, start: int, size: int) -> int | None:
+        """Leave out the ``size`` bytes at ``data[start]``: the index in (the new) ``data`` of what follows them.
+
+        ``None`` if there are fewer.
+        """
+        end = start + size
+        if self._start + self._dropped + end > self._blob.size:
+            return None
+        if end <= len(self.data):
+            return end
+        self._drop(end)
+        return 0
+
     def finish(self, size: int) -> None:
         """Nothing to leave behind."""
 

@@ -1,0 +1,319 @@
+"""Streams with array bytes between their opcodes, as joblib writes them.
+
+joblib pickles a description in place of each array (``NumpyArrayWrapper``), and the bytes of the array follow right behind its
+BUILD; of an array of objects, a pickle of its own follows. Its reader notices the BUILD in a pure-Python unpickler and reads on from
+the file. Here the tracing C unpickler is given the stream piece by piece, so that after each BUILD its trace tells whether it was one of a
+description; the census leaves the bytes out, and puts "drop the description, push the array" into the canonical code. From then
+on the stream is judged and loaded like any other: an array is judged as the array that numpy itself would have pickled.
+
+Rules: what follows a description is measured by its judged dtype and shape, and has to be there. Every description is followed by its
+array, right behind a frame: a file whose frames and arrays interleave otherwise would be read differently by joblib. The bytes of an
+array are never parsed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+
+from safeload.analysis.census import Census, PieceCensus, take_census
+from safeload.analysis.hashing import KeyWalk
+from safeload.analysis.trace import Tracer
+from safeload.errors import FormatError, LimitExceededError, LoadError
+from safeload.feed import CodeFeed
+from safeload.formats.blob_source import BlobSource
+from safeload.loading.unpickler import RestrictedUnpickler
+from safeload.policy.layouts import Layouts
+from safeload.program import ARRAY_WRAPPERS, Kind, Standin, producer
+from safeload.rebuilding import pause, resolve_all, run
+from safeload.verdict import Judgement, Options, decide
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from safeload.audit import Operation
+    from safeload.formats.blob import Blob
+    from safeload.limits import Limits
+    from safeload.policy.layouts import Layout
+
+__all__ = ["ArrayPlace", "judge_arrays", "load_arrays"]
+
+_OLD_WRAPPERS = frozenset(
+    f"{package}.{module}.{name}"
+    for package in ("joblib", "sklearn.externals.joblib")
+    for module in ("numpy_pickle", "numpy_pickle_compat")
+    for name in ("NDArrayWrapper", "ZNDArrayWrapper")
+)
+# How numpy itself pickles an array: the form in which the policy's rules know arrays.
+_RECONSTRUCT = "numpy._core.multiarray._reconstruct"
+_BUILD = 0x62
+_MOST_PADDING = 64
+
+
+class ArrayPlace(NamedTuple):
+    """Where the bytes of an array are, and how many; for an array of objects, the stream that holds it."""
+
+    offset: int
+    size: int
+    objects: ObjectStream | None = None
+
+
+class ObjectStream(NamedTuple):
+    """The pickle of an array of objects, and its globals by the names that it spells."""
+
+    census: Census
+    spellings: Mapping[tuple[str, str], str]
+
+
+def judge_arrays(blob: Blob, options: Options, operation: Operation, *, skims: bool = False) -> Judgement:
+    """Judge a stream with array bytes in it.
+
+    Args:
+        blob: the stream, from its first byte on.
+        options: how it is judged.
+        operation: the audit operation that this is part of.
+        skims: long literals are not read: what is judged will not be loaded.
+
+    Raises:
+        SafeloadError: it is no such stream, or beyond a limit.
+    """
+    with operation.child("analyse"), pause:
+        walk = _ArrayWalk(blob, options, skims=skims)
+        walk.run()
+    with operation.child("decide"):
+        return decide(walk.census, walk.tracer, options)
+
+
+class _ArrayWalk:
+    """Census, key walk and trace of one stream, in step."""
+
+    def __init__(self, blob: Blob, options: Options, *, skims: bool) -> None:
+        self.blob = blob
+        self.skims = skims
+        self.limits: Limits = options.limits
+        self.tracer = self._new_tracer(options)
+        self.options = options
+        self._pieces = PieceCensus(BlobSource(blob, skims=skims), self.limits)
+        self._keys = KeyWalk(self.limits)
+        self._layouts = Layouts(self.tracer.uses)
+        self._judged = 0  # buffers that the walks have seen
+        self._shown: list[Any] = []
+        self._last_opcode = 0
+        self._arrays = 0
+        self._begun = False
+
+    def run(self) -> None:
+        """Walk to the end.
+
+        Raises:
+            SafeloadError: it does not fit together, or is beyond a limit.
+        """
+        protocol = self.blob.head(2)
+        declared = protocol[1] if len(protocol) == 2 and protocol[0] == 0x80 else 0
+        self.tracer.trace_pieces(self._next, declared, iter(_Shown(self._shown)))
+        self._keys.finish()
+        described = sum(use.kind is Kind.STATE and use.name in ARRAY_WRAPPERS for use in self.tracer.uses)
+        if described != self._arrays:
+            raise FormatError(
+                "the file describes an array where its bytes cannot follow; joblib would read something else here",
+                code="format.array",
+            )
+
+    @property
+    def census(self) -> Census:
+        """The census of the whole stream."""
+        census = self._pieces.census
+        assert census is not None  # noqa: S101 - the trace ran to STOP
+        return census._replace(mutable=True)
+
+    def _new_tracer(self, options: Options) -> Tracer:
+        return Tracer(options.limits, fix_imports=options.fix_imports, encoding=options.encoding, errors=options.errors)
+
+    def _next(self) -> bytes:
+        """The next piece for the unpickler, which has executed all before it."""
+        pushed = self._array() if self._begun else b""
+        self._begun = True
+        if self._pieces.census is not None:
+            raise FormatError("not a well-formed pickle: it goes on behind its end")
+        code = pushed + self._pieces.piece()
+        buffers = self._pieces.buffers[self._judged :]
+        self._judged += len(buffers)
+        sizes = [bytes(item.size) if isinstance(item, ArrayPlace) else item for item in buffers]
+        self._shown += (item for item in buffers if not isinstance(item, ArrayPlace))
+        self._last_opcode = self._keys.feed(code, sizes)
+        return code
+
+    def _array(self) -> bytes:
+        """If the last opcode described an array: leave its bytes out and push it."""
+        uses = self.tracer.uses
+        if self._last_opcode != _BUILD or not uses or uses[-1].kind is not Kind.STATE:
+            return b""
+        use = uses[-1]
+        if use.name in _OLD_WRAPPERS:
+            raise FormatError(
+                "this file was written by joblib 0.9 or older, with arrays in files of their own; load it with that joblib "
+                "in a sandbox and save it again",
+                code="format.joblib-old",
+            )
+        if use.name not in ARRAY_WRAPPERS:
+            return b""
+        self._arrays += 1
+        if self._arrays > self.limits.max_members:
+            raise LimitExceededError(
+                f"the file holds more than max_members={self.limits.max_members:,} arrays", code="limit.members"
+            )
+        state = use.args[0]
+        if type(state) is not dict or not {"shape", "order", "dtype"} <= state.keys():
+            raise FormatError("the description of an array lacks its shape, order or dtype", code="format.array")
+        layout = self._layouts.of(state["shape"], state["dtype"])
+        if layout.has_objects:
+            return self._objects()
+        return self._numbers(state, layout)
+
+    def _numbers(self, state: dict[str, Any], layout: Layout) -> bytes:
+        where = self._pieces.where
+        padding = self._padding(state, where)
+        size = layout.length * layout.itemsize
+        if where + padding + size > self.blob.size:
+            raise FormatError(
+                f"the file describes an array of {size:,} bytes and ends before; it is incomplete",
+                code="format.truncated",
+            )
+        self._shown.append(self._as_numpy_would(state, size))
+        return self._pieces.skip(padding + size, ArrayPlace(where + padding, size))
+
+    def _padding(self, state: dict[str, Any], where: int) -> int:
+        """Since joblib 1.2 a byte says how many bytes follow it so that the array is aligned."""
+        alignment = state.get("numpy_array_alignment_bytes")
+        if alignment is None:
+            return 0
+        length = self.blob.read(where, 1)[0]
+        if type(alignment) is not int or length > _MOST_PADDING:
+            raise FormatError("the alignment of an array is not what joblib writes", code="format.array")
+        return 1 + length
+
+    def _as_numpy_would(self, state: dict[str, Any], size: int) -> Standin:
+        """Record the array as if numpy had pickled it, for the policy's rules; zeros that take no memory stand for its bytes."""
+        record = self.tracer.record
+        array: Standin = object.__new__(self.tracer.standin(_RECONSTRUCT))
+        record(Kind.CALL, _RECONSTRUCT, (self.tracer.standin("numpy.ndarray"), (0,), b"b"), array)
+        fortran = state["order"] == "F"
+        record(Kind.STATE, _RECONSTRUCT, ((1, state["shape"], state["dtype"], fortran, bytes(size)),), array)
+        return array
+
+    def _objects(self) -> bytes:
+        """An array of objects: a pickle of its own, judged as part of this one."""
+        where = self._pieces.where
+        census = take_census(BlobSource(self.blob, where, skims=self.skims), self.limits)
+        KeyWalk(self.limits).walk(census.code, census.buffers)
+        tracer = self._new_tracer(self.options)
+        tracer.uses = self.tracer.uses
+        array = tracer.trace(census.code, census.protocol, census.buffers)
+        if producer(array) not in {_RECONSTRUCT, "numpy.core.multiarray._reconstruct"}:
+            raise FormatError("what follows the description of an array of objects is no array", code="format.array")
+        self._shown.append(array)
+        return self._pieces.skip(census.size, ArrayPlace(where, 0, ObjectStream(census, dict(tracer.spellings))))
+
+
+class _Shown:
+    """An iterator over a list that grows while it is iterated."""
+
+    def __init__(self, items: list[Any]) -> None:
+        self._items = items
+        self._next = 0
+
+    def __iter__(self) -> Iterator[Any]:
+        while self._next < len(self._items):
+            self._next += 1
+            yield self._items[self._next - 1]
+
+
+def load_arrays(judgement: Judgement, options: Options, blob: Blob, *, mmap: bool = False) -> Any:
+    """Rebuild a stream that :func:`judge_arrays` found clean.
+
+    Args:
+        judgement: its judgement.
+        options: as it was judged under.
+        blob: the same bytes.
+        mmap: map the arrays instead of reading them.
+
+    Raises:
+        LoadError: an allowed object could not be rebuilt.
+    """
+    reader = _ArrayReader(judgement, options, blob, mmap=mmap)
+    unpickler = RestrictedUnpickler(
+        CodeFeed(judgement.census.code),
+        resolve_all(judgement, options.policy, dict.fromkeys(ARRAY_WRAPPERS, reader.wrapper)),
+        persistent_load=options.persistent_load,
+        buffers=reader.buffers(),
+        encoding=options.encoding,
+        errors=options.errors,
+    )
+    with pause:
+        return run(unpickler)
+
+
+class _ArrayReader:
+    """Makes the arrays of one load, each when the unpickler asks for it."""
+
+    def __init__(self, judgement: Judgement, options: Options, blob: Blob, *, mmap: bool) -> None:
+        self._judgement = judgement
+        self._options = options
+        self._blob = blob
+        self._mmap = mmap
+        self._state: dict[str, Any] = {}
+
+        class Wrapper:
+            """Stands for joblib's description: hands over what it is told."""
+
+            __slots__ = ()
+
+            def __setstate__(_self, state: dict[str, Any]) -> None:  # noqa: N805 - self is the reader
+                self._state = state
+
+        self.wrapper = Wrapper
+
+    def buffers(self) -> Iterator[Any]:
+        """What the NEXT_BUFFER opcodes push."""
+        for item in self._judgement.census.buffers:
+            if not isinstance(item, ArrayPlace):
+                yield bytearray(item) if type(item) is memoryview else item
+            elif item.objects is not None:
+                yield self._objects(item.objects)
+            else:
+                yield self._array(item)
+
+    def _objects(self, stream: ObjectStream) -> Any:
+        judgement = self._judgement._replace(census=stream.census, spellings=stream.spellings)
+        unpickler = RestrictedUnpickler(
+            CodeFeed(stream.census.code),
+            resolve_all(judgement, self._options.policy),
+            buffers=stream.census.buffers,
+            encoding=self._options.encoding,
+            errors=self._options.errors,
+        )
+        return run(unpickler)
+
+    def _array(self, place: ArrayPlace) -> Any:
+        import numpy as np
+
+        state = self._state
+        dtype, shape = state["dtype"], state["shape"]
+        if not isinstance(dtype, np.dtype) or dtype.hasobject:
+            _disagree()
+        if self._mmap:
+            return np.frombuffer(self._blob.mapped(place.offset, place.size), dtype).reshape(
+                shape, order=state["order"]
+            )
+        # numpy's own memory: aligned, writable, and in large pages where the system has them.
+        memory = np.empty(place.size, np.uint8)
+        if place.size:
+            self._blob.read_into(place.offset, memory.data)
+        array = memory.view(dtype) if dtype.itemsize else np.empty(shape, dtype)
+        array = array.reshape(shape, order=state["order"])
+        if not dtype.isnative:
+            array = array.byteswap().view(dtype.newbyteorder("="))
+        return array
+
+
+def _disagree() -> NoReturn:
+    raise LoadError("an array is not what it was judged to be", code="policy.disagreement")
