@@ -301,9 +301,7 @@ class _ArrayReader:
         if not isinstance(dtype, np.dtype) or dtype.hasobject:
             _disagree()
         if self._mmap:
-            return np.frombuffer(self._blob.mapped(place.offset, place.size), dtype).reshape(
-                shape, order=state["order"]
-            )
+            return self._blob.memmap(place.offset, dtype, shape, state["order"])
         # numpy's own memory: aligned, writable, and in large pages where the system has them.
         memory = np.empty(place.size, np.uint8)
         if place.size:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from safeload.errors import FormatError, LimitExceededError, MissingKeyError, PolicyError, TruncatedError
 from safeload.formats.blob import FileBlob, MemoryBlob
 from safeload.formats.detect import HEAD, is_pickle_head, known_container
+from safeload.formats.flow_blob import FlowBlob
 from safeload.formats.sources import FileSource, FlowSource, source_for_file
 from safeload.judgements import MAX_BYTES
 from safeload.pipeline import has_arrays, is_short, rebuild, rebuild_bytes, rebuild_short
@@ -76,7 +77,7 @@ def load_bytes(data: bytes, demands: Demands, options: Options, operation: Opera
         loaded = rebuild_bytes(data, options, operation, buffers=demands.buffers)
     except FormatError as error:
         if has_arrays(error):
-            return _load_container(MemoryBlob(data), demands, options, operation, _joblib())
+            return _load_arrays(MemoryBlob(data), demands, options, operation)[0]
         refuse_container(data[:HEAD], error)
         raise
     return validated(loaded, demands.schema, operation)
@@ -112,7 +113,7 @@ def load_file(file: Any, demands: Demands, options: Options, operation: Operatio
             if detect_container(blob) is not None:
                 return _load_container_file(blob, file, demands, options, operation)
         elif demands.mmap:  # of pickles only those with array bytes between their opcodes have something to map
-            return _load_container_file(blob, file, demands, options, operation, _joblib())
+            return _load_array_stream(source, demands, options, operation, whole=whole)
     if whole and (operation.recording or _is_small(file)) and demands.buffers is None:
         # In one piece: the trail names the digest of exactly these bytes, and a judgement of them can be known already.
         return load_bytes(source.rest(options.limits.max_artifact_bytes), demands, options, operation)
@@ -168,15 +169,46 @@ def _load_container(
     return validated(loaded, demands.schema, operation)
 
 
-def _joblib() -> Format:
+def _load_arrays(
+    blob: Blob, demands: Demands, options: Options, operation: Operation, *, whole: bool = True
+) -> tuple[Any, int]:
+    """Load a stream with array bytes in it, as joblib writes it; returns the object and the stream's length."""
+    from safeload.examine import Examiner
     from safeload.formats.containers import formats
 
-    return formats()["joblib"]
+    request = request_of(demands, options)._replace(whole=whole)
+    examined = Examiner(request, options, operation).examine(blob, known=formats()["joblib"])
+    examined.refuse()
+    loaded = validated(examined.rebuild(operation), demands.schema, operation)
+    return loaded, examined.judgements[0].census.size if examined.judgements else blob.size
 
 
-def _load_container_file(
-    blob: FileBlob, file: Any, demands: Demands, options: Options, operation: Operation, known: Format | None = None
+def _load_array_stream(
+    source: FileSource | FlowSource, demands: Demands, options: Options, operation: Operation, *, whole: bool
 ) -> Any:
+    """:func:`_load_arrays` from an open file or a flow, which is left right behind the stream."""
+    if operation.recording:
+        operation.set(container="joblib")
+    if isinstance(source, FlowSource):
+        if source.dropped:
+            raise FormatError(
+                "a joblib file with large literals cannot be read from a pipe; read it whole: loads(file.read())",
+                code="format.flow",
+            )
+        limit = options.limits.max_artifact_bytes
+        if whole:
+            return _load_arrays(MemoryBlob(source.rest(limit)), demands, options, operation)[0]
+        flow = FlowBlob(source.data, source.file, limit)
+        return _load_arrays(flow, demands, options, operation, whole=False)[0]
+    blob = FileBlob(source.file, source.origin)
+    check_size(blob.size, options)
+    loaded, size = _load_arrays(blob, demands, options, operation, whole=whole)
+    blob.unchanged()
+    source.file.seek(source.origin + size)
+    return loaded
+
+
+def _load_container_file(blob: FileBlob, file: Any, demands: Demands, options: Options, operation: Operation) -> Any:
     """:func:`_load_container` for an open file, which a container takes to its end."""
     check_size(blob.size, options)
     if operation.recording:
@@ -184,7 +216,7 @@ def _load_container_file(
         for chunk in blob.chunks():
             digest.update(chunk)
         operation.set(sha256=digest.hexdigest(), size=blob.size)
-    loaded = _load_container(blob, demands, options, operation, known)
+    loaded = _load_container(blob, demands, options, operation)
     blob.unchanged()
     file.seek(0, os.SEEK_END)
     return loaded
@@ -208,9 +240,8 @@ def _load_stream(
     try:
         loaded, _ = rebuild(source, options, operation, buffers=demands.buffers, whole=whole)
     except FormatError as error:
-        if has_arrays(error) and isinstance(source, FileSource):
-            blob = FileBlob(source.file, source.origin)
-            return _load_container_file(blob, source.file, demands, options, operation, _joblib())
+        if has_arrays(error):
+            return _load_array_stream(source, demands, options, operation, whole=whole)
         refuse_container(head, error)
         raise
     return validated(loaded, demands.schema, operation)

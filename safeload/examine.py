@@ -155,7 +155,7 @@ class Examiner:
             judgement = judge(BlobSource(stream.blob), options, self.operation, will_load=True)
         else:
             judgement = judged_stream(stream.blob, 0, options, self.operation)
-        if judgement.census.size != stream.blob.size:
+        if judgement.census.size != stream.blob.size and self.request.whole:
             raise FormatError("bytes follow the pickle; nothing else belongs there", code="format.trailing")
         if stream.check is not None:
             examined.findings += stream.check(judgement.program or Program())

@@ -52,6 +52,7 @@ class Request(NamedTuple):
         loading: ``False`` for a scan, which never rebuilds: what only a rebuild needs may be skipped.
         permits: whether the policy lets an artifact refer to a global (``"module.name"``).
         path: the file's name, for messages only.
+        whole: the artifact is all of its blob; otherwise something else may follow the stream that it begins with.
     """
 
     limits: Limits = DEFAULT_LIMITS
@@ -62,6 +63,7 @@ class Request(NamedTuple):
     loading: bool = True
     permits: Callable[[str], bool] = lambda _name: False
     path: str = ""
+    whole: bool = True
 
 
 class WriteRequest(NamedTuple):

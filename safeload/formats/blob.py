@@ -8,9 +8,10 @@ file may see other bytes, so only bytes whose content nothing depends on (those 
 from __future__ import annotations
 
 import io
+import math
 import os
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from safeload.errors import FormatError, TruncatedError
 from safeload.memory import private_memory
@@ -55,12 +56,18 @@ class Blob:
         self.check(offset, memory.nbytes)
         memory[:] = self._view(offset, memory.nbytes)
 
-    def mapped(self, offset: int, size: int) -> memoryview:
-        """:meth:`view`, but of a file a private mapping, whose pages are read when they are used.
+    def memmap(self, offset: int, dtype: Any, shape: tuple[int, ...], order: Literal["C", "F"] = "C") -> Any:
+        """An array whose bytes begin at ``offset``, of a file as a copy-on-write ``numpy.memmap``.
 
-        Whoever can write the file can change what was not used yet: only for array bytes, where the caller asked for it.
+        Its pages are read when they are used, so whoever can write the file can change what was not used yet. Only for
+        where the caller asked for that; bytes in memory are taken as they are.
+
+        Raises:
+            TruncatedError: it reaches beyond the end.
         """
-        return self.view(offset, size)
+        import numpy as np
+
+        return np.frombuffer(self.view(offset, _extent(dtype, shape)), dtype).reshape(shape, order=order)
 
     def slice(self, offset: int, size: int) -> Blob:
         """A part as a blob of its own; shares the bytes.
@@ -209,17 +216,15 @@ class FileBlob(Blob):
         memory[: len(data)] = data
         return len(data)
 
-    def mapped(self, offset: int, size: int) -> memoryview:
-        """See :meth:`Blob.mapped`."""
+    def memmap(self, offset: int, dtype: Any, shape: tuple[int, ...], order: Literal["C", "F"] = "C") -> Any:
+        """See :meth:`Blob.memmap`."""
+        size = _extent(dtype, shape)
         self.check(offset, size)
         if self._descriptor is None or not size:
-            return self.view(offset, size)
-        import mmap
+            return super().memmap(offset, dtype, shape, order)
+        import numpy as np
 
-        begin = self._start + offset
-        before = begin % mmap.ALLOCATIONGRANULARITY
-        mapping = mmap.mmap(self._descriptor, size + before, access=mmap.ACCESS_COPY, offset=begin - before)
-        return memoryview(mapping)[before:]
+        return np.memmap(self._file, dtype, "c", self._start + offset, shape, order)
 
     def _slice(self, offset: int, size: int) -> Blob:
         return FileBlob(self._file, self._start + offset, size)
@@ -229,6 +234,10 @@ def _descriptor(file: Any) -> int | None:
     """The descriptor of a real file; what is in memory or decompresses has none that gives its bytes."""
     raw = getattr(file, "raw", file)
     return raw.fileno() if isinstance(raw, io.FileIO) else None
+
+
+def _extent(dtype: Any, shape: tuple[int, ...]) -> int:
+    return math.prod(shape) * int(dtype.itemsize)
 
 
 class _BlobFile(io.RawIOBase):

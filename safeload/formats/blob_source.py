@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from safeload.formats.blob import FileBlob
+from safeload.formats.flow_blob import FlowBlob
 
 if TYPE_CHECKING:
     from safeload.formats.blob import Blob
@@ -22,12 +23,13 @@ _READ_STEP = 1 << 25
 class BlobSource:
     """A stream in ``blob`` from ``start`` on; see :class:`~safeload.analysis.census.StreamSource`."""
 
-    __slots__ = ("_blob", "_dropped", "_skims", "_start", "data")
+    __slots__ = ("_blob", "_dropped", "_flows", "_skims", "_start", "data")
 
     def __init__(self, blob: Blob, start: int = 0, *, skims: bool = False) -> None:
         self._blob = blob
         self._start = start
         self._skims = skims
+        self._flows = isinstance(blob, FlowBlob)
         self._dropped = 0
         self.data = b""
 
@@ -40,7 +42,9 @@ class BlobSource:
         left = self._blob.size - at
         if missing > left:
             return False
-        ahead = min(left, max(missing, min(max(len(self.data), _FIRST_READ), _READ_STEP)))
+        ahead = missing
+        if not self._flows:
+            ahead = min(left, max(missing, min(max(len(self.data), _FIRST_READ), _READ_STEP)))
         self.data += self._blob.read(at, ahead)
         return True
 

@@ -222,6 +222,8 @@ class FlowSource:
         """Consume what was looked at, up to the stream's end."""
         behind = self.dropped + len(self.data) - size
         self._consume(min(self.looked, self.looked - behind))
+        if behind > 0:
+            del self.data[-behind:]  # seen, and left where it was
 
     def abandon(self, at: int | None) -> None:
         """Consume a broken stream up to where it stopped making sense, at least one byte; or all that was seen."""
