@@ -45,7 +45,6 @@ _OLD_WRAPPERS = frozenset(
 )
 # How numpy itself pickles an array: the form in which the policy's rules know arrays.
 _RECONSTRUCT = "numpy._core.multiarray._reconstruct"
-_BUILD = 0x62
 _MOST_PADDING = 64
 
 
@@ -97,7 +96,7 @@ class _ArrayWalk:
         self._layouts = Layouts(self.tracer.uses)
         self._judged = 0  # buffers that the walks have seen
         self._shown: list[Any] = []
-        self._last_opcode = 0
+        self._builds = False  # the last opcode so far is BUILD
         self._arrays = 0
         self._begun = False
 
@@ -139,13 +138,13 @@ class _ArrayWalk:
         self._judged += len(buffers)
         sizes = [bytes(item.size) if isinstance(item, ArrayPlace) else item for item in buffers]
         self._shown += (item for item in buffers if not isinstance(item, ArrayPlace))
-        self._last_opcode = self._keys.feed(code, sizes)
+        self._builds = self._keys.feed(code, sizes)
         return code
 
     def _array(self) -> bytes:
         """If the last opcode described an array: leave its bytes out and push it."""
         uses = self.tracer.uses
-        if self._last_opcode != _BUILD or not uses or uses[-1].kind is not Kind.STATE:
+        if not self._builds or not uses or uses[-1].kind is not Kind.STATE:
             return b""
         use = uses[-1]
         if use.name in _OLD_WRAPPERS:

@@ -7,28 +7,51 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["CodeFeed", "PieceFeed"]
+__all__ = ["CodeFeed"]
 
 
 class CodeFeed:
     """A canonical stream in the shape of a file whose whole content is already buffered.
 
     ``peek`` hands the C unpickler the stream as one buffer, so it never calls back for more.
+
+    A stream can come in pieces instead, each ending where an opcode does. The unpickler reads opcode by opcode out of the
+    buffer it has, and first reports what it consumed and then asks for more only where the next opcode is not in it
+    (``_Unpickler_ReadFromFile`` and ``_Unpickler_SkipConsumed`` in Modules/_pickle.c). So when it asks, every opcode of
+    the pieces before was executed.
     """
 
-    __slots__ = ("code", "pos")
+    __slots__ = ("_next_piece", "code", "failure", "pos")
 
-    def __init__(self, code: bytes = b"") -> None:
+    def __init__(self, code: bytes = b"", next_piece: Callable[[], bytes] | None = None) -> None:
+        self.feed(code, next_piece)
+
+    def feed(self, code: bytes, next_piece: Callable[[], bytes] | None = None) -> None:
+        """Use this feed, and the unpickler that reads it, for another stream.
+
+        Args:
+            code: the stream, or its first piece.
+            next_piece: called when all before was executed; returns the next piece, or nothing at the end.
+        """
         self.code = code
         self.pos = 0
+        self._next_piece = next_piece
+        self.failure: BaseException | None = None  # what next_piece raised; the unpickler calls much of that EOFError
 
-    def feed(self, code: bytes) -> None:
-        """Use this feed, and the unpickler that reads it, for another stream."""
-        self.code = code
-        self.pos = 0
+    @property
+    def exhausted(self) -> bool:
+        """Whether everything that was handed out was consumed."""
+        return self.pos == len(self.code)
 
     def peek(self, _size: int) -> bytes:
         """All that was not consumed yet."""
+        if self._next_piece is not None and self.pos == len(self.code):
+            try:
+                self.code = self._next_piece()
+            except BaseException as error:
+                self.failure = error
+                raise
+            self.pos = 0
         return self.code[self.pos :] if self.pos else self.code
 
     def read(self, size: int = -1) -> bytes:
@@ -42,38 +65,3 @@ class CodeFeed:
         end = self.code.find(b"\n", self.pos) + 1 or len(self.code)
         start, self.pos = self.pos, end
         return self.code[start:end]
-
-
-class PieceFeed(CodeFeed):
-    """A stream that is handed over in pieces, each of which ends where an opcode ends.
-
-    The C unpickler asks for more only when it has executed all that it was given (CPython, Modules/_pickle.c,
-    ``_Unpickler_ReadFromFile``: it looks ahead with ``peek`` and never beyond what that returned). So ``next_piece`` is called
-    exactly when every opcode of the pieces before has been executed. Rule: no piece is empty, and the last ends with STOP.
-    """
-
-    __slots__ = ("next_piece",)
-
-    def __init__(self, next_piece: Callable[[], bytes]) -> None:
-        super().__init__()
-        self.next_piece = next_piece
-
-    def _refill(self) -> None:
-        if self.pos == len(self.code):
-            self.feed(self.next_piece())
-
-    def peek(self, size: int) -> bytes:
-        """What is left of the piece, or the next one."""
-        self._refill()
-        return super().peek(size)
-
-    def read(self, size: int = -1) -> bytes:
-        """Consume ``size`` bytes."""
-        if size:
-            self._refill()
-        return super().read(size)
-
-    def readline(self) -> bytes:
-        """Consume a line."""
-        self._refill()
-        return super().readline()

@@ -17,6 +17,7 @@ not understand is malformed.
 
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING, Any
 
 from safeload.analysis.nodes import Node, double, size_of
@@ -26,14 +27,24 @@ from safeload.errors import FormatError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from safeload.limits import Limits
+
 __all__ = ["KeyWalk"]
 
 
 class KeyWalk(Scales):
     """Walks canonical streams and raises when hashing their keys, or freeing their objects, could hurt.
 
-    One walk serves all streams that share a memo (several ``load`` calls of one unpickler).
+    One walk serves all streams that share a memo (several ``load`` calls of one unpickler). A stream may come in pieces:
+    :meth:`feed` each, then :meth:`finish`.
     """
+
+    def __init__(self, limits: Limits) -> None:
+        super().__init__(limits)
+        self._stack: list[Any] = []
+        self._marks: list[list[Any]] = []
+        self._stopped = False
+        self._built = 0  # the position behind the last BUILD in the code that was walked last
 
     def walk(self, code: bytes, buffers: Sequence[Any] = ()) -> None:
         """Check one canonical stream and its buffers.
@@ -42,38 +53,49 @@ class KeyWalk(Scales):
             LimitExceededError: hashing would nest too deep, take too long, or collide too often.
             FormatError: the stream does not fit together.
         """
-        if self.feed(code, buffers) != 0x2E:
-            raise FormatError("not a well-formed pickle: it ends without STOP", code="format.stack")
+        self._begin(code, buffers)
         self.finish()
 
-    def feed(self, code: bytes, buffers: Sequence[Any] = ()) -> int:
-        """Check the next piece of a stream, which ends where an opcode ends.
+    def feed(self, piece: bytes, buffers: Sequence[Any] = ()) -> bool:
+        """Check a piece of a canonical stream, which ends where an opcode does, and the buffers that it takes.
+
+        The last piece has the STOP of the stream at its end, or nothing has it. The limits that a piece exceeds by itself
+        are seen at once, the others by :meth:`finish`.
 
         Returns:
-            The last opcode.
+            Whether its last opcode is BUILD.
 
         Raises:
-            LimitExceededError: hashing would nest too deep, take too long, or collide too often.
-            FormatError: the stream does not fit together.
+            LimitExceededError: as :meth:`walk`.
+            FormatError: the piece does not fit to those before, ends inside an opcode, or follows STOP.
         """
+        if not self._stopped:
+            end = self._begin(piece + b".", buffers)
+            self._stopped = end == len(piece)
+            if self._stopped or end == len(piece) + 1:
+                return self._built == len(piece)
+        raise FormatError("not a well-formed pickle: STOP is followed by more", code="format.trailing")
+
+    def _begin(self, code: bytes, buffers: Sequence[Any]) -> int:
         # An honest stream hands every byte to a call a few times at most.
         self.budget += 4 * len(code) + sum(map(size_of, buffers))
         self.buffers = iter(buffers)
+        self._built = 0
         try:
             return self._walk(code)
-        except (IndexError, KeyError, ValueError, AttributeError, TypeError) as error:
+        except (IndexError, KeyError, ValueError, AttributeError, TypeError, struct.error) as error:
             raise FormatError(
                 "not a well-formed pickle: its stack or memo is used in a way that no pickler writes",
                 code="format.stack",
             ) from error
 
     def finish(self) -> None:
-        """Check what is known only at the end of a stream.
+        """Check what only the whole stream shows; the next one begins with an empty stack and the same memo.
 
         Raises:
-            LimitExceededError: as :meth:`feed`.
+            LimitExceededError: as :meth:`walk`.
         """
-        self.stack, self.marks = [], []
+        self._stack, self._marks, self._stopped = [], [], False
         for node in self.large.values():
             self.check_collisions(node.keys or [])
         self.large.clear()
@@ -84,12 +106,13 @@ class KeyWalk(Scales):
             self.too_much("max_integer_digits", "digits in an integer, next to calls")
 
     def _walk(self, code: bytes) -> int:  # noqa: C901, PLR0912, PLR0915 - one loop over all opcodes: calls would double its time
+        """Walk to the first STOP; returns the position behind it."""
         memo = self.memo
-        stack, marks = self.stack, self.marks
+        stack = self._stack
+        marks = self._marks
         push = stack.append
-        pos, end_of_code = 0, len(code)
-        opcode = 0
-        while pos < end_of_code:
+        pos = 0
+        while True:
             opcode = code[pos]
             pos += 1
             if opcode == 0x94:  # MEMOIZE
@@ -156,6 +179,7 @@ class KeyWalk(Scales):
                     raise ValueError(opcode)  # no pickler sets a state on a buffer
                 self.put(stack[-1], (state,))
                 self.arguments((state,), stack[-1])
+                self._built = pos
             elif opcode == 0x93:  # STACK_GLOBAL
                 name = stack.pop()
                 stack[-1] = self.make_global(stack[-1], name)
@@ -185,7 +209,8 @@ class KeyWalk(Scales):
                     stack = marks.pop()
                     push = stack.append
             elif opcode == 0x2E:  # STOP
-                break
+                self._stack = stack
+                return pos
             elif opcode in (0x90, 0x91, 0x64, 0x6C, 0x31, 0x6F, 0x69):  # ADDITEMS FROZENSET DICT LIST POP_MARK OBJ INST
                 if opcode == 0x69:
                     pos = _behind_lines(code, pos)
@@ -194,8 +219,6 @@ class KeyWalk(Scales):
                 self._closed(opcode, items, stack)
             else:
                 pos = self._rare(opcode, code, pos, stack)
-        self.stack = stack
-        return opcode
 
     def _rare(self, opcode: int, code: bytes, pos: int, stack: list[Any]) -> int:
         """Opcodes that common streams hardly use; returns the position behind the argument."""

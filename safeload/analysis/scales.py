@@ -44,8 +44,6 @@ class Scales:
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self.memo: dict[int, Any] = {}
-        self.stack: list[Any] = []
-        self.marks: list[list[Any]] = []
         self.work = 0
         self.constructed = 0
         self.large: dict[int, Node] = {}

@@ -12,7 +12,7 @@ import pickle
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from safeload.errors import FormatError, LimitExceededError, SafeloadError
-from safeload.feed import CodeFeed, PieceFeed
+from safeload.feed import CodeFeed
 from safeload.program import Keywords, Kind, Standin, StandinType, Use, snapshot
 
 if TYPE_CHECKING:
@@ -72,34 +72,32 @@ class Tracer:
             FormatError: the unpickler does not accept the stream.
             LimitExceededError: more uses or globals than the limits allow.
         """
-        self._protocol = protocol
         self._feed.feed(code)
-        self._buffers.load(buffers)
-        return self._run(self._unpickler)
+        return self._load(protocol, buffers)
 
     def trace_pieces(self, next_piece: Callable[[], bytes], protocol: int, buffers: Iterable[Any] = ()) -> Any:
-        """:meth:`trace` for a stream in pieces, in a memo of its own.
+        """:meth:`trace` for a canonical stream in pieces, each ending where an opcode does, the last with STOP.
 
-        ``next_piece`` is called when all before it has been executed, so that what to do next can depend on :attr:`uses`.
+        ``next_piece`` is called when every opcode of the pieces before was executed, so that ``uses`` has all they did,
+        and what it raises leaves this method. A piece that ends inside an opcode is refused, or executed with what
+        follows as if it had not been cut; so a caller cuts where a census has seen that an opcode ends.
         """
-        self._protocol = protocol
-        shown = _Buffers()
-        shown.load(buffers)
-        return self._run(
-            _TracingUnpickler(
-                PieceFeed(next_piece), find=self._find, record=self.record, buffers=shown, **self._options
-            )
-        )
-
-    def standin(self, name: str) -> type:
-        """The stand-in for the global ``name`` (a policy name), without a use of it."""
-        if name not in self._standins:
-            self._standins[name] = _make_standin(name, self.record)
-        return self._standins[name]
-
-    def _run(self, unpickler: _TracingUnpickler) -> Any:
+        self._feed.feed(b"", next_piece)
         try:
-            return unpickler.load()
+            built = self._load(protocol, buffers)
+        except SafeloadError:
+            if self._feed.failure is not None:
+                raise self._feed.failure from None
+            raise
+        if not self._feed.exhausted:
+            raise FormatError("not a well-formed pickle: STOP is followed by more", code="format.trailing")
+        return built
+
+    def _load(self, protocol: int, buffers: Iterable[Any]) -> Any:
+        self._protocol = protocol
+        self._buffers.load(buffers)
+        try:
+            return self._unpickler.load()
         except SafeloadError:
             raise
         except RecursionError as error:
@@ -117,6 +115,12 @@ class Tracer:
                     stage="analyse",
                 ) from error
             raise FormatError.wrap(error) from error
+
+    def standin(self, name: str) -> type:
+        """The stand-in for the global ``name`` (a policy name), without a use of it."""
+        if name not in self._standins:
+            self._standins[name] = _make_standin(name, self.record)
+        return self._standins[name]
 
     @property
     def maps_names(self) -> bool:

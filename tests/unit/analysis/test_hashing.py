@@ -237,3 +237,54 @@ def test_not_plain(data: bytes) -> None:
 def test_walk_of_real_pickles(value: Any, protocol: int) -> None:
     """What the proof leaves open, the walk decides; honest data passes."""
     walk(_without_frames(pickle.dumps(value, protocol)))
+
+
+def cut(code: bytes) -> list[bytes]:
+    """Every opcode on its own."""
+    import pickletools
+
+    starts = [at for _, _, at in pickletools.genops(code)]
+    return [code[start:end] for start, end in zip(starts, [*starts[1:], None], strict=True)]
+
+
+@pytest.mark.parametrize("code", VALID)
+def test_pieces(code: bytes) -> None:
+    """A stream that comes in pieces is walked like the whole: the stack, the marks and the memo last."""
+    whole, walk = KeyWalk(DEFAULT_LIMITS), KeyWalk(DEFAULT_LIMITS)
+    whole.walk(code, [b"buffer"])
+    for piece in cut(code):
+        walk.feed(piece, [b"buffer"] if piece == b"\x97" else [])
+    walk.finish()
+    assert (walk.work, walk.constructed, len(walk.nodes)) == (whole.work, whole.constructed, len(whole.nodes))
+    assert [node.weight for node in walk.nodes] == [node.weight for node in whole.nodes]
+    assert list(walk.memo) == list(whole.memo)
+    walk.feed(b"N.")  # the next stream begins anew
+    walk.finish()
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [[b"N.", b"N."], [b"N.N"], [b"\x8c\x05abcd", b"e."], [b"K", b"\x01."], [b"G\x00", bytes(7) + b"."], [b"\x8c", b"\x01a."], [b"0"],
+     [b"]N", b"a", b"a"], [b"I1", b"\n."], [b"\x80", b"\x04N."]],
+)  # fmt: skip
+def test_pieces_that_do_not_fit(pieces: list[bytes]) -> None:
+    """A piece that ends inside an opcode, comes after STOP, or uses a stack that is not there is malformed."""
+    walk = KeyWalk(DEFAULT_LIMITS)
+
+    def feed_all() -> None:
+        for piece in pieces:
+            walk.feed(piece)
+
+    with pytest.raises(FormatError):
+        feed_all()
+
+
+def test_limits_in_pieces() -> None:
+    """What exceeds a limit only as a whole does so in pieces."""
+    walk = KeyWalk(DEFAULT_LIMITS)
+    walk.feed(b"}(")
+    for number in range(5_000):
+        walk.feed(long1(number * PRIME) + b"N")
+    walk.feed(b"u")
+    with pytest.raises(LimitExceededError):
+        walk.finish()

@@ -233,6 +233,97 @@ def test_real_objects() -> None:
         assert names == {"decimal.Decimal", "fractions.Fraction", "collections.OrderedDict"}
 
 
+def _pieces(code: bytes) -> list[bytes]:
+    """Every opcode on its own."""
+    import pickletools
+
+    starts = [at for _, _, at in pickletools.genops(code)]
+    return [code[start:end] for start, end in zip(starts, [*starts[1:], None], strict=True)]
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_pieces(protocol: int) -> None:
+    """A stream in pieces: when the next piece is asked for, all before was executed, and the whole is the same."""
+    import collections
+    import decimal
+
+    value = [
+        decimal.Decimal("1.5"),
+        "text",
+        b"bytes",
+        2**70,
+        1.5,
+        collections.OrderedDict(a=1),
+        {"key": (1, 2)},
+        {3},
+        "",
+    ]
+    value += [complex(1, 2), "long " * 99, bytearray(b"bytes"), bytearray(), collections.Counter("ab"), -1, b""]
+    code = _canonical(pickle.dumps(value, protocol))
+    whole = Tracer(DEFAULT_LIMITS)
+    built = whole.trace(code, protocol)
+    tracer, before, pieces = Tracer(DEFAULT_LIMITS), 0, iter(_pieces(code))
+    piece = b""
+
+    def next_piece() -> bytes:
+        nonlocal before, piece
+        assert piece[:1] not in CODE or len(tracer.uses) > before
+        before, piece = len(tracer.uses), next(pieces)
+        return piece
+
+    in_pieces = tracer.trace_pieces(next_piece, protocol)
+    assert next(pieces, None) is None
+    assert [use[:2] for use in tracer.uses] == [use[:2] for use in whole.uses]
+    assert [item for item in in_pieces if not isinstance(item, Standin)] == [
+        item for item in built if not isinstance(item, Standin)
+    ]
+
+
+CODE = {bytes([opcode]) for opcode in b"ciRbo\x81\x92\x93QP"}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_every_use_in_pieces(way: str) -> None:
+    """Every way of using a global is recorded before the next piece is asked for."""
+    code, expected = WAYS[way]
+    pieces = iter(_pieces(code))
+    tracer = Tracer(DEFAULT_LIMITS)
+    tracer.trace_pieces(lambda: next(pieces), 0)
+    assert [(use.kind.value, use.name) for use in tracer.uses] == expected
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [[b""], [b"N"], [b"N", b""], [b"\x8c\x05ab", b"cde."], [b"G\x00", bytes(7) + b"."], [b"N.", b"N"], [b"N.N"], [b"I1", b"\n."]],
+)  # fmt: skip
+def test_pieces_that_do_not_fit(pieces: list[bytes]) -> None:
+    """A stream that ends without STOP, goes on behind it, or is cut inside an argument is refused."""
+    left = iter(pieces)
+    tracer = Tracer(DEFAULT_LIMITS)
+    if pieces[0] == b"N.":
+        assert tracer.trace_pieces(lambda: next(left), 4) is None
+        assert list(left) == [b"N"]  # nobody asks for what follows STOP
+    else:
+        with pytest.raises(FormatError):
+            tracer.trace_pieces(lambda: next(left, b""), 4)
+
+
+def test_refusing_between_pieces() -> None:
+    """What the source of the pieces raises ends the trace."""
+
+    def refuse() -> bytes:
+        raise LimitExceededError("enough", code="limit.test")
+
+    with pytest.raises(LimitExceededError, match="enough"):
+        Tracer(DEFAULT_LIMITS).trace_pieces(refuse, 4)
+
+    def mistake() -> bytes:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Tracer(DEFAULT_LIMITS).trace_pieces(mistake, 4)
+
+
 def _canonical(data: bytes) -> bytes:
     from safeload.analysis.census import take_census
     from safeload.formats.sources import BytesSource
