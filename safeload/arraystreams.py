@@ -13,6 +13,7 @@ array are never parsed.
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from safeload.analysis.census import Census, PieceCensus, take_census
@@ -20,7 +21,9 @@ from safeload.analysis.hashing import KeyWalk
 from safeload.analysis.trace import Tracer
 from safeload.errors import FormatError, LimitExceededError, LoadError
 from safeload.feed import CodeFeed
+from safeload.formats.blob import MemoryBlob
 from safeload.formats.blob_source import BlobSource
+from safeload.judgements import MAX_BYTES, Judgements
 from safeload.loading.unpickler import RestrictedUnpickler
 from safeload.policy.layouts import Layouts
 from safeload.program import ARRAY_WRAPPERS, Kind, Standin, producer
@@ -75,11 +78,44 @@ def judge_arrays(blob: Blob, options: Options, operation: Operation, *, skims: b
     Raises:
         SafeloadError: it is no such stream, or beyond a limit.
     """
+    key = None if skims else _key(blob, options)
+    known = None if key is None else judgements.get(key)
+    if known is not None:
+        with operation.child("decide", action="cached", verdict="clean", policy_digest=options.policy.digest):
+            return known
     with operation.child("analyse"), pause:
         walk = _ArrayWalk(blob, options, skims=skims)
         walk.run()
     with operation.child("decide"):
-        return decide(walk.census, walk.tracer, options)
+        judgement = decide(walk.census, walk.tracer, options)
+    if key is not None and not judgement.findings and _is_light(judgement.census):
+        census, _, spellings, constructed = judgement[:4]
+        judgements.add(key, Judgement(census, None, spellings, constructed))
+    return judgement
+
+
+# Clean judgements of this process: the code, where the arrays lie, and the names.
+judgements: Judgements[Judgement] = Judgements(entries=32)
+_MOST_KEPT = 1 << 22
+
+
+def _key(blob: Blob, options: Options) -> Any:
+    """What a judgement depends on; ``None`` if it is not worth keeping."""
+    if not isinstance(blob, MemoryBlob) or blob.size > MAX_BYTES:
+        return None
+    digest = hashlib.sha256(blob.view(0, blob.size)).digest()
+    return digest, options.policy.digest, *options[1:6], options.persistent_load is None
+
+
+def _is_light(census: Census) -> bool:
+    """Whether it is small, and holds nothing that a loaded object could change or that is judged as a stream of its own."""
+    literals = 0
+    for item in census.buffers:
+        if type(item) is bytes:
+            literals += len(item)
+        elif not isinstance(item, ArrayPlace) or item.objects is not None:
+            return False
+    return len(census.code) + literals <= _MOST_KEPT
 
 
 class _ArrayWalk:

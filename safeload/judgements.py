@@ -2,14 +2,14 @@
 
 A service loads the same model again and again. Judging is a function of the bytes, the policy, the limits and the
 options, so bytes with the same SHA-256 under the same of those need not be judged twice. Rule: only clean verdicts are
-kept, and what is kept is the list of names that may be resolved, never an object.
+kept, and what is kept is the list of names that may be resolved, and where arrays lie between opcodes, never an object.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,21 +17,24 @@ if TYPE_CHECKING:
     # Names by their spelling in the stream, and those that instances are made of.
     Known = tuple[Mapping[tuple[str, str], str], frozenset[str]]
 
-__all__ = ["MAX_BYTES", "Judgements"]
+__all__ = ["MAX_BYTES", "Judgements", "Known"]
+
+_T = TypeVar("_T")
 
 # Larger artifacts are mostly array bytes, which cost more to hash than to judge.
 MAX_BYTES = 1 << 25
 _ENTRIES = 256
 
 
-class Judgements:
-    """A bounded map from a key (digest and everything that the judgement depends on) to the globals of a clean stream."""
+class Judgements(Generic[_T]):
+    """A bounded map from a key (digest and everything that the judgement depends on) to what is known of a clean stream."""
 
-    def __init__(self) -> None:
+    def __init__(self, entries: int = _ENTRIES) -> None:
+        self._entries = entries
         self._lock = threading.Lock()
-        self._known: OrderedDict[Any, Known] = OrderedDict()
+        self._known: OrderedDict[Any, _T] = OrderedDict()
 
-    def get(self, key: Any) -> Known | None:
+    def get(self, key: Any) -> _T | None:
         """What is known of a stream that was judged clean under ``key``, or ``None``."""
         with self._lock:
             found = self._known.get(key)
@@ -39,11 +42,11 @@ class Judgements:
                 self._known.move_to_end(key)
             return found
 
-    def add(self, key: Any, known: Known) -> None:
+    def add(self, key: Any, known: _T) -> None:
         """Remember a clean judgement."""
         with self._lock:
             self._known[key] = known
-            if len(self._known) > _ENTRIES:
+            if len(self._known) > self._entries:
                 self._known.popitem(last=False)
 
     def clear(self) -> None:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from safeload.analysis.trace import Tracer
     from safeload.audit import Operation
+    from safeload.judgements import Known
 
 __all__ = [
     "Source",
@@ -46,7 +47,7 @@ __all__ = [
     "rebuild_short",
 ]
 
-judgements = Judgements()
+judgements: Judgements[Known] = Judgements()
 
 # The code of the error for a stream that safeload.arraystreams has to read.
 ARRAYS = "format.arrays"
