@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from safeload.arraystreams import judge_arrays, load_arrays
-from safeload.errors import FormatError, LimitExceededError, LoadError, PolicyError, SafeloadError
+from safeload.errors import FormatError, LimitExceededError, LoadError, SafeloadError
 from safeload.findings import Finding, Report, Severity, Verdict, worst_verdict
 from safeload.formats.base import Stream
 from safeload.formats.blob_source import BlobSource
@@ -25,7 +25,7 @@ from safeload.pipeline import has_arrays, judge
 from safeload.program import Program
 from safeload.rebuilding import load_code, load_data
 from safeload.reports.result import is_no_artifact
-from safeload.verdict import report_of
+from safeload.verdict import refusal, report_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -240,9 +240,7 @@ class Examined:
             if part.error is not None:
                 part.error.report = part.error.report or self.report()
                 raise part.error
-        report = self.report()
-        first = next(finding for finding in _all_findings(report) if finding.verdict is not Verdict.CLEAN)
-        raise PolicyError(f"refused as {report.verdict}: {first.message}", code=first.rule_id, report=report)
+        raise refusal(self.report())
 
     def parts(self) -> Iterator[Examined]:
         """The artifact and everything in it."""
@@ -291,12 +289,6 @@ class Examined:
     def member(self, index: int) -> Any:
         """See :class:`~safeload.formats.base.Parts`."""
         return self.members[index].rebuilt()
-
-
-def _all_findings(report: Report) -> Iterator[Finding]:
-    yield from report.findings
-    for member in report.members:
-        yield from _all_findings(member)
 
 
 def _identity(blob: Blob) -> dict[str, Any]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from safeload.policy import Policy
     from safeload.program import Program
 
-__all__ = ["Judgement", "Options", "decide", "refuse", "report_of"]
+__all__ = ["Judgement", "Options", "decide", "refusal", "refuse", "report_of"]
 
 
 class Options(NamedTuple):
@@ -99,11 +99,28 @@ def refuse(judgement: Judgement) -> NoReturn:
     Raises:
         PolicyError: always; its ``report`` has all findings.
     """
-    report = report_of([judgement])
-    first = judgement.findings[0]
-    more = len(judgement.findings) - 1
+    raise refusal(report_of([judgement]))
+
+
+def refusal(report: Report) -> PolicyError:
+    """The error for an artifact that is not clean.
+
+    Its message is the policy's where the policy has something to say: that tells what to do. fickling's opinion of the same
+    global, however grave, is in the report.
+    """
+    from safeload.findings import Verdict
+
+    against = [finding for finding in _all(report) if finding.verdict is not Verdict.CLEAN]
+    first = next((finding for finding in against if not finding.rule_id.startswith("fickling.")), against[0])
+    more = len(against) - 1
     others = f" (and {more} more finding{'s' if more > 1 else ''}, see .report)" if more else ""
-    raise PolicyError(f"refused as {report.verdict}: {first.message}{others}", code=first.rule_id, report=report)
+    return PolicyError(f"refused as {report.verdict}: {first.message}{others}", code=first.rule_id, report=report)
+
+
+def _all(report: Report) -> Iterator[Finding]:
+    yield from report.findings
+    for member in report.members:
+        yield from _all(member)
 
 
 def report_of(judgements: Sequence[Judgement], **fields: Any) -> Report:
