@@ -14,9 +14,13 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
+import format_rows
 import rows
 import stages
 
+ROWS = {**rows.ROWS, **format_rows.FORMAT_ROWS}
+
+NOT_INSTALLED = 3
 FULL = rows.Effort(rounds=7, scale=1.0)
 QUICK = rows.Effort(rounds=2, scale=0.125)
 LINE = "{:<58} {:>14} {:>12} {:>14} {:>12}  {}"
@@ -25,7 +29,7 @@ LINE = "{:<58} {:>14} {:>12} {:>14} {:>12}  {}"
 def main(arguments: list[str]) -> int:
     """Run the rows that were asked for; see ``--help``."""
     parser = argparse.ArgumentParser(prog="python tests/benchmarks", description=__doc__.split("\n", 1)[0])
-    names = ", ".join(rows.ROWS)
+    names = ", ".join(ROWS)
     parser.add_argument("rows", nargs="*", metavar="ROW", help=f"rows to measure (default: all): {names}")
     parser.add_argument("--quick", action="store_true", help="an eighth of the large inputs, few rounds: noisy")
     parser.add_argument("--profile", action="store_true", help="also tell in which stage of safeload the time goes")
@@ -33,17 +37,22 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--readme", action="store_true", help="put the table into README.md, in place of the one there")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
-    unknown = [name for name in options.rows if name not in rows.ROWS]
+    unknown = [name for name in options.rows if name not in ROWS]
     if unknown:
         parser.error(f"no such row: {unknown[0]}")
     if options.child:
         effort = QUICK if options.quick else FULL
-        print(json.dumps(asdict(rows.ROWS[options.rows[0]].measure(effort))))
+        try:
+            figure = ROWS[options.rows[0]].measure(effort)
+        except (LookupError, ImportError) as error:
+            print(error)
+            return NOT_INSTALLED
+        print(json.dumps(asdict(figure)))
         return 0
     if options.readme and (options.rows or options.quick):
         parser.error("README shows all rows of a full run")
     lines: list[str] = []
-    result = table(options.rows or list(rows.ROWS), lines, quick=options.quick)
+    result = table(options.rows or list(ROWS), lines, quick=options.quick)
     if options.readme:
         into_readme(lines)
     if options.profile:
@@ -64,8 +73,11 @@ def table(names: list[str], lines: list[str], *, quick: bool) -> int:
     show(LINE.format("", "baseline", "safeload", "measured", "bound", ""))
     worst = 0
     for name in names:
-        row = rows.ROWS[name]
+        row = ROWS[name]
         figure = measure_apart(name, quick=quick)
+        if isinstance(figure, str):
+            show(LINE.format(row.title, "", "", "", row.promise, figure))
+            continue
         if figure is None:
             worst = 2
             show(LINE.format(row.title, "", "", "", row.promise, "ERROR"))
@@ -88,10 +100,15 @@ def into_readme(lines: list[str]) -> None:
     path.write_text(text[:begin] + "\n".join(lines) + "\n" + text[end:], encoding="utf-8")
 
 
-def measure_apart(name: str, *, quick: bool) -> rows.Figure | None:
-    """Measure one row in a process of its own; ``None`` if that fails (its traceback goes to stderr)."""
+def measure_apart(name: str, *, quick: bool) -> rows.Figure | str | None:
+    """Measure one row in a process of its own; ``None`` if that fails (its traceback goes to stderr).
+
+    A text says what the row compares with and is not installed here.
+    """
     command = [sys.executable, str(Path(__file__).parent), "--child", name, *(["--quick"] if quick else [])]
     done = subprocess.run(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True, check=False)
+    if done.returncode == NOT_INSTALLED:
+        return done.stdout.splitlines()[-1]
     if done.returncode:
         return None
     return rows.Figure(**json.loads(done.stdout.splitlines()[-1]))

@@ -18,7 +18,7 @@ import measure
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["ROWS", "Effort", "Figure", "Row"]
+__all__ = ["ROWS", "Effort", "Figure", "Row", "compare", "faster", "ratio", "speed_up"]
 
 MIB = 1 << 20
 
@@ -110,7 +110,7 @@ def dicts(effort: Effort, *, again: bool = False) -> Figure:
     import safeload
 
     data = pickle.dumps(records(int(200_000 * effort.scale)))
-    return _ratio(_compare(lambda: pickle.loads(data), lambda: safeload.loads(data), effort.rounds, again=again))
+    return ratio(compare(lambda: pickle.loads(data), lambda: safeload.loads(data), effort.rounds, again=again))
 
 
 def random_forest(effort: Effort, samples: int = 2_000, *, again: bool = False) -> Figure:
@@ -119,7 +119,7 @@ def random_forest(effort: Effort, samples: int = 2_000, *, again: bool = False) 
 
     data = pickle.dumps(forest(samples))
     loader = safeload.Loader(policy=["data", "numpy", "sklearn"])
-    return _ratio(_compare(lambda: pickle.loads(data), lambda: loader.loads(data), effort.rounds * 2, again=again))
+    return ratio(compare(lambda: pickle.loads(data), lambda: loader.loads(data), effort.rounds * 2, again=again))
 
 
 def array_file(effort: Effort) -> Figure:
@@ -129,7 +129,7 @@ def array_file(effort: Effort) -> Figure:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "array.pkl")
         path.write_bytes(pickle.dumps(array(effort), protocol=5))
-        return _ratio(_compare(lambda: _pickle_load(path), lambda: safeload.load(path), effort.rounds))
+        return ratio(compare(lambda: _pickle_load(path), lambda: safeload.load(path), effort.rounds))
 
 
 def array_envelope(effort: Effort) -> Figure:
@@ -144,7 +144,7 @@ def array_envelope(effort: Effort) -> Figure:
         plain.write_bytes(pickle.dumps(made, protocol=5))
         safeload.dump(made, signed, key=key)
         del made
-        return _ratio(_compare(lambda: _pickle_load(plain), lambda: loader.load(signed), effort.rounds))
+        return ratio(compare(lambda: _pickle_load(plain), lambda: loader.load(signed), effort.rounds))
 
 
 def small_envelope(effort: Effort) -> Figure:
@@ -159,12 +159,12 @@ def small_envelope(effort: Effort) -> Figure:
     entries = [session(number) for number in range(1_000)]
     signed = [signer.sign(pickle.dumps(entry)) for entry in entries]
     sealed = [safeload.dumps(entry, key=key) for entry in entries]
-    times = _compare(
+    times = compare(
         lambda: [pickle.loads(signer.unsign(data)) for data in signed],
         lambda: [loads(data) for data in sealed],
         effort.rounds * 4,
     )
-    return _ratio(times, len(entries))
+    return ratio(times, len(entries))
 
 
 def fickling_records(effort: Effort) -> Figure:
@@ -174,7 +174,7 @@ def fickling_records(effort: Effort) -> Figure:
     import safeload
 
     data = pickle.dumps(records(int(20_000 * effort.scale)))
-    return _speed_up(_compare(lambda: fickling.load(io.BytesIO(data)), lambda: safeload.load(io.BytesIO(data)), 3))
+    return speed_up(compare(lambda: fickling.load(io.BytesIO(data)), lambda: safeload.load(io.BytesIO(data)), 3))
 
 
 def fickling_session(effort: Effort) -> Figure:
@@ -184,12 +184,12 @@ def fickling_session(effort: Effort) -> Figure:
     import safeload
 
     entries = [pickle.dumps(session(number)) for number in range(50)]
-    times = _compare(
+    times = compare(
         lambda: [fickling.load(io.BytesIO(data)) for data in entries],
         lambda: [safeload.load(io.BytesIO(data)) for data in entries],
         effort.rounds,
     )
-    return _speed_up(times, len(entries))
+    return speed_up(times, len(entries))
 
 
 def picklescan_records(effort: Effort) -> Figure:
@@ -197,7 +197,7 @@ def picklescan_records(effort: Effort) -> Figure:
     import safeload
 
     data = pickle.dumps(records(int(200_000 * effort.scale)))
-    return _speed_up(_compare(lambda: _picklescan(data), lambda: safeload.loads(data), 3))
+    return speed_up(compare(lambda: _picklescan(data), lambda: safeload.loads(data), 3))
 
 
 def picklescan_forest(effort: Effort) -> Figure:
@@ -206,7 +206,7 @@ def picklescan_forest(effort: Effort) -> Figure:
 
     data = pickle.dumps(forest())
     loader = safeload.Loader(policy=["data", "numpy", "sklearn"])
-    return _speed_up(_compare(lambda: _picklescan(data), lambda: loader.scan(data), effort.rounds * 2))
+    return speed_up(compare(lambda: _picklescan(data), lambda: loader.scan(data), effort.rounds * 2))
 
 
 def picklescan_array(effort: Effort) -> Figure:
@@ -218,7 +218,7 @@ def picklescan_array(effort: Effort) -> Figure:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "array.pkl")
         path.write_bytes(pickle.dumps(array(effort), protocol=5))
-        return _speed_up(_compare(lambda: _accepted(scan_file_path(str(path))), lambda: safeload.load(path), 3))
+        return speed_up(compare(lambda: _accepted(scan_file_path(str(path))), lambda: safeload.load(path), 3))
 
 
 def import_time(effort: Effort) -> Figure:
@@ -307,21 +307,25 @@ def _accepted(result: Any) -> None:
         raise ValueError("picklescan does not accept this file, so there is nothing to compare")
 
 
-def _compare(
+def compare(
     baseline: Callable[[], Any], ours: Callable[[], Any], rounds: int, *, again: bool = False
 ) -> tuple[float, float]:
     """Both times; unless ``again``, every load is the first one of these bytes in the process."""
-    from safeload.pipeline import judgements
+    from safeload import arraystreams, pipeline
 
-    forget = (lambda: None) if again else judgements.clear
+    def forget() -> None:
+        if not again:
+            pipeline.judgements.clear()
+            arraystreams.judgements.clear()
+
     return measure.compare(baseline, ours, rounds=rounds, before=forget)
 
 
-def _ratio(times: tuple[float, float], calls: int = 1) -> Figure:
+def ratio(times: tuple[float, float], calls: int = 1) -> Figure:
     return Figure(times[1] / times[0], _seconds(times[0] / calls), _seconds(times[1] / calls))
 
 
-def _speed_up(times: tuple[float, float], calls: int = 1) -> Figure:
+def speed_up(times: tuple[float, float], calls: int = 1) -> Figure:
     return Figure(times[0] / times[1], _seconds(times[0] / calls), _seconds(times[1] / calls))
 
 
@@ -332,7 +336,7 @@ def _seconds(value: float) -> str:
     return f"{value * 1e6:.3g} µs"
 
 
-def _faster(title: str, row: Callable[[Effort], Figure], bound: float | None) -> Row:
+def faster(title: str, row: Callable[[Effort], Figure], bound: float | None) -> Row:
     return Row(title, row, bound, "x faster", at_most=False)
 
 
@@ -349,14 +353,14 @@ ROWS: dict[str, Row] = {
     "array-file": Row("load: 100 MB array from a file, against pickle.load", array_file, 1.1),
     "array-envelope": Row("load: 100 MB array, hs256, against unsigned pickle.load", array_envelope, 1.4),
     "small-envelope": Row("loads: 1 KB dict, hs256, against itsdangerous + pickle", small_envelope, 3.0),
-    "fickling-records": _faster("load: 20,000 dicts, against fickling.load", fickling_records, 50),
-    "fickling-session": _faster("load: 1 KB dict, against fickling.load", fickling_session, 50),
-    "picklescan-records": _faster("loads: 200,000 dicts, against a picklescan", picklescan_records, 5),
-    "picklescan-forest": _faster("scan: random forest, against a picklescan", picklescan_forest, 5),
-    "picklescan-array": _faster("load: 100 MB array, against a picklescan", picklescan_array, None),
+    "fickling-records": faster("load: 20,000 dicts, against fickling.load", fickling_records, 50),
+    "fickling-session": faster("load: 1 KB dict, against fickling.load", fickling_session, 50),
+    "picklescan-records": faster("loads: 200,000 dicts, against a picklescan", picklescan_records, 5),
+    "picklescan-forest": faster("scan: random forest, against a picklescan", picklescan_forest, 5),
+    "picklescan-array": faster("load: 100 MB array, against a picklescan", picklescan_array, None),
     "gcm-write-memory": _memory("dump: 1 GiB, hs256-gcm, memory over the object", write=True),
     "gcm-read-memory": _memory("load: 1 GiB, hs256-gcm, memory over the object", write=False),
-    "gcm-write": _faster("dump: 1 GiB, hs256-gcm, against Fernet", lambda e: gcm_throughput(e, write=True), 5),
-    "gcm-read": _faster("load: 1 GiB, hs256-gcm, against Fernet", lambda e: gcm_throughput(e, write=False), 5),
+    "gcm-write": faster("dump: 1 GiB, hs256-gcm, against Fernet", lambda e: gcm_throughput(e, write=True), 5),
+    "gcm-read": faster("load: 1 GiB, hs256-gcm, against Fernet", lambda e: gcm_throughput(e, write=False), 5),
     "import": Row("import safeload, over a bare interpreter", import_time, 40, " ms"),
 }
