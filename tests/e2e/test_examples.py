@@ -79,6 +79,17 @@ def test_own_classes(tmp_path):
     assert output[-2:] == ["[2]", "refused: shapes.Circle"]
 
 
+def test_joblib_models(tmp_path):
+    """joblib files load, hide nothing behind an array, are written and mapped."""
+    output = lines(tmp_path, "joblib_models.py")
+    assert output == [
+        "loaded 15.0",
+        f"refused malicious {os.mkdir.__module__}.mkdir ran: False",
+        "joblib reads 3.0 safeload reads 3.0",
+        "mapped memmap 999999",
+    ]
+
+
 class Hostile:
     """Would leave a file behind if it were loaded."""
 
