@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from safeload.findings import Finding
     from safeload.formats.blob import Blob
+    from safeload.formats.unpacking import Budget
     from safeload.program import Program
 
 __all__ = [
@@ -53,6 +54,7 @@ class Request(NamedTuple):
         permits: whether the policy lets an artifact refer to a global (``"module.name"``).
         path: the file's name, for messages only.
         whole: the artifact is all of its blob; otherwise something else may follow the stream that it begins with.
+        budget: what the artifact's compressed parts may still unpack to; shared by everything inside it.
     """
 
     limits: Limits = DEFAULT_LIMITS
@@ -64,6 +66,7 @@ class Request(NamedTuple):
     permits: Callable[[str], bool] = lambda _name: False
     path: str = ""
     whole: bool = True
+    budget: Budget | None = None
 
 
 class WriteRequest(NamedTuple):

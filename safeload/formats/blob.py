@@ -104,6 +104,9 @@ class Blob:
     def unchanged(self) -> None:
         """Raise if somebody wrote to the bytes since they were opened."""
 
+    def release(self) -> None:
+        """Nobody needs the bytes for now: memory that can be filled again may go."""
+
     def _read(self, offset: int, size: int) -> bytes:
         raise NotImplementedError
 

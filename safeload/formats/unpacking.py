@@ -1,0 +1,116 @@
+"""Decompression under limits: a piece at a time, and never a byte more than the limits allow.
+
+Rules: what an archive announces about sizes only ever lowers a bound; all parts of one artifact draw on one
+:class:`Budget`, however deeply they are nested; what was unpacked is in private memory and stays what it is.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+
+from safeload.errors import LimitExceededError
+from safeload.formats.blob import Blob, MemoryBlob
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from safeload.limits import Limits
+
+__all__ = ["RATIO_FROM", "Budget", "Decompressor", "LazyBlob", "check_ratio"]
+
+# The ratio says nothing about small results: a page of zeros is no bomb.
+RATIO_FROM = 1 << 26
+
+
+class Decompressor(Protocol):
+    """What bz2 and lzma have, and zlib's after a little work."""
+
+    eof: bool
+    needs_input: bool
+    unused_data: bytes
+
+    def decompress(self, data: bytes, max_length: int = -1) -> bytes:
+        """At most ``max_length`` bytes more."""
+        ...
+
+
+class Budget:
+    """What the compressed parts of one artifact may still unpack to, together."""
+
+    __slots__ = ("_left", "_limit")
+
+    def __init__(self, limits: Limits) -> None:
+        self._limit = self._left = limits.max_unpacked_bytes
+
+    def spend(self, size: int) -> None:
+        """Note ``size`` more bytes.
+
+        Raises:
+            LimitExceededError: they are too many.
+        """
+        self._left -= size
+        if self._left < 0:
+            raise LimitExceededError(
+                f"the artifact unpacks to more than max_unpacked_bytes={self._limit:,}; if it is meant to be so large raise "
+                "Limits(max_unpacked_bytes=...)",
+                code="limit.unpacked-bytes",
+                stage="read",
+            )
+
+    def check(self, size: int) -> None:
+        """Raise if ``size`` more bytes would be too many."""
+        if size > self._left:
+            self.spend(size)
+
+
+def check_ratio(unpacked: int, packed: int, limits: Limits) -> None:
+    """Refuse what packs suspiciously well.
+
+    Raises:
+        LimitExceededError: over 64 MiB came of less than the ``max_ratio``-th part.
+    """
+    if unpacked > RATIO_FROM and unpacked > packed * limits.max_ratio:
+        _bomb(limits)
+
+
+def _bomb(limits: Limits) -> NoReturn:
+    raise LimitExceededError(
+        f"the compressed data unpacks to more than max_ratio={limits.max_ratio:,} times its size, as a decompression bomb does; "
+        "if it is meant to be so raise Limits(max_ratio=...)",
+        code="limit.ratio",
+        stage="read",
+    )
+
+
+class LazyBlob(Blob):
+    """Bytes that are unpacked when they are first looked at.
+
+    Args:
+        size: how many there will be.
+        unpack: gives exactly them, in memory that nobody else changes.
+    """
+
+    __slots__ = ("_unpack", "_unpacked", "size")
+
+    def __init__(self, size: int, unpack: Callable[[], Any]) -> None:
+        self.size = size
+        self._unpack = unpack
+        self._unpacked: MemoryBlob | None = None
+
+    def release(self) -> None:
+        """See :meth:`Blob.release`."""
+        self._unpacked = None
+
+    def _memory(self) -> MemoryBlob:
+        if self._unpacked is None:
+            self._unpacked = MemoryBlob(self._unpack())
+        return self._unpacked
+
+    def _read(self, offset: int, size: int) -> bytes:
+        return self._memory().read(offset, size)
+
+    def _view(self, offset: int, size: int) -> memoryview:
+        return self._memory().view(offset, size)
+
+    def _slice(self, offset: int, size: int) -> Blob:
+        return self._memory().slice(offset, size)
