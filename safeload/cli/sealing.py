@@ -186,24 +186,34 @@ def _content(stream: BinaryIO, request: Request, judge: Loader) -> _Content:
             f"{request.source} is an envelope already",
             "`safeload rekey` changes its key, `safeload verify` checks it; --raw seals it once more",
         )
-    container = known_container(head)
-    if container == "git-lfs-pointer":
+    if known_container(head) == "git-lfs-pointer":
         raise Failure(f"{request.source} is a Git LFS pointer, not the file itself", "fetch it with `git lfs pull`")
-    if container is not None:
-        note(f"{request.source} is no pickle ({container}): sealed as bytes, for `verify` and `decrypt`")
-        return _Content(stream, _RAW, None)
     data = stream.read()
     report = judge.scan(data)
     _refuse_harm(request.source, report)
-    if report.verdict is Verdict.SKIPPED or len(report.streams) != 1:
-        what = f"{len(report.streams)} pickles in one file" if report.streams else "no pickle"
+    codec = _codec_of(report)
+    if codec is None:
+        what = f"{len(report.streams)} pickles in one file" if len(report.streams) > 1 else f"no pickle ({report.container})"
         note(f"{request.source} is {what}: sealed as bytes, for `verify` and `decrypt`")
         return _Content(data, _RAW, None)
     if report.verdict is not Verdict.CLEAN:
         note(f"{request.source} does what the policy does not allow; its readers need one that does")
+    if codec != _PICKLE:
+        return _Content(data, codec, None)
     from safeload.writing import manifest_claims
 
     return _Content(data, _PICKLE, manifest_claims(data, judge.limits) or None)
+
+
+def _codec_of(report: Report) -> int | None:
+    """The codec under which a reader of the envelope loads the file; ``None`` if it would not."""
+    from safeload.formats.containers import codecs
+
+    if report.verdict is Verdict.SKIPPED:
+        return None
+    if report.container == "pickle":
+        return _PICKLE if len(report.streams) == 1 else None
+    return next((codec.number for codec in codecs().values() if codec.reads == report.container), None)
 
 
 def _refuse_harm(source: str, report: Report) -> None:
