@@ -20,7 +20,7 @@ from safeload.formats.base import Stream
 from safeload.formats.blob_source import BlobSource
 from safeload.formats.containers import detect, formats
 from safeload.formats.detect import HEAD, is_pickle_head
-from safeload.pickles import finding_of, internal_error, judge_streams, judged_stream
+from safeload.pickles import any_encoding, finding_of, internal_error, judge_streams, judged_stream
 from safeload.pipeline import has_arrays, judge
 from safeload.program import Program
 from safeload.rebuilding import load_code, load_data
@@ -149,8 +149,12 @@ class Examiner:
             options = options._replace(encoding=stream.encoding)
         if stream.persistent:
             options = options._replace(persistent_load=_unanswered)
-        if stream.arrays:
-            judgement = judge_arrays(stream.blob, options, self.operation, skims=not self.request.loading)
+        if stream.arrays and self.request.loading:
+            judgement = judge_arrays(stream.blob, options, self.operation)
+        elif stream.arrays:
+            judgement = any_encoding(
+                lambda options: judge_arrays(stream.blob, options, self.operation, skims=True), options
+            )
         elif self.request.loading:
             judgement = judge(BlobSource(stream.blob), options, self.operation, will_load=True)
         else:

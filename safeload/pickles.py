@@ -15,14 +15,22 @@ from safeload.formats.detect import looks_like_pickle_head
 from safeload.pipeline import has_arrays, judge, judge_broken
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from typing import Any
 
     from safeload.audit import Operation
     from safeload.formats.blob import Blob
     from safeload.verdict import Judgement, Options
 
-__all__ = ["Pickles", "broken_judgement", "finding_of", "internal_error", "judge_streams", "judged_stream"]
+__all__ = [
+    "Pickles",
+    "any_encoding",
+    "broken_judgement",
+    "finding_of",
+    "internal_error",
+    "judge_streams",
+    "judged_stream",
+]
 
 _MAX_STREAMS = 20_000
 
@@ -86,13 +94,21 @@ def judged_stream(
     Raises:
         SafeloadError: it cannot be judged.
     """
-    try:
+
+    def judged(options: Options) -> Judgement:
         return judge(BlobSource(blob, position, skims=True), options, operation, buffers=buffers)
+
+    return any_encoding(judged, options)
+
+
+def any_encoding(judged: Callable[[Options], Judgement], options: Options) -> Judgement:
+    """What ``judged`` says of a stream, for a scan: Python 2 strings that are not ASCII are read as Latin-1 and noted."""
+    try:
+        return judged(options)
     except FormatError as error:
         if not isinstance(error.__cause__, UnicodeDecodeError):
             raise
-    options = options._replace(encoding="latin1")
-    judgement = judge(BlobSource(blob, position, skims=True), options, operation, buffers=buffers)
+    judgement = judged(options._replace(encoding="latin1"))
     return judgement._replace(notes=(*judgement.notes, _PYTHON_2))
 
 

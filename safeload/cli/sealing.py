@@ -193,7 +193,11 @@ def _content(stream: BinaryIO, request: Request, judge: Loader) -> _Content:
     _refuse_harm(request.source, report)
     codec = _codec_of(report)
     if codec is None:
-        what = f"{len(report.streams)} pickles in one file" if len(report.streams) > 1 else f"no pickle ({report.container})"
+        what = (
+            f"{len(report.streams)} pickles in one file"
+            if len(report.streams) > 1
+            else f"no pickle ({report.container})"
+        )
         note(f"{request.source} is {what}: sealed as bytes, for `verify` and `decrypt`")
         return _Content(data, _RAW, None)
     if report.verdict is not Verdict.CLEAN:

@@ -80,7 +80,7 @@ def test_own_classes(tmp_path):
 
 
 def test_joblib_models(tmp_path):
-    """joblib files load, hide nothing behind an array, are written and mapped."""
+    """Joblib files load, hide nothing behind an array, are written and mapped."""
     output = lines(tmp_path, "joblib_models.py")
     assert output == [
         "loaded 15.0",
