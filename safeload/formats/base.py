@@ -99,10 +99,14 @@ class Stream(NamedTuple):
 
 
 class Member(NamedTuple):
-    """An artifact inside an artifact: ``name`` as the artifact spells it, and its bytes."""
+    """An artifact inside an artifact: ``name`` as the artifact spells it, and its bytes.
+
+    ``asked``: the artifact is nothing but a wrapping of this one, so ``Request.member`` and ``index`` are asked of it.
+    """
 
     name: str
     blob: Blob
+    asked: bool = False
 
 
 class Parts(Protocol):

@@ -6,6 +6,7 @@ Rules: what an archive announces about sizes only ever lowers a bound; all parts
 
 from __future__ import annotations
 
+import zlib
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from safeload.errors import LimitExceededError
@@ -16,22 +17,58 @@ if TYPE_CHECKING:
 
     from safeload.limits import Limits
 
-__all__ = ["RATIO_FROM", "Budget", "Decompressor", "LazyBlob", "check_ratio"]
+__all__ = ["RATIO_FROM", "Budget", "Decompressor", "Inflate", "LazyBlob", "check_ratio"]
 
 # The ratio says nothing about small results: a page of zeros is no bomb.
 RATIO_FROM = 1 << 26
 
 
 class Decompressor(Protocol):
-    """What bz2 and lzma have, and zlib's after a little work."""
+    """What bz2, lzma and lz4 have. One may have ``feed`` as well: give it at most so many bytes at a time."""
 
-    eof: bool
-    needs_input: bool
-    unused_data: bytes
+    @property
+    def eof(self) -> bool:
+        """Whether the stream ended."""
+        ...
+
+    @property
+    def needs_input(self) -> bool:
+        """Whether nothing more comes without more data."""
+        ...
+
+    @property
+    def unused_data(self) -> bytes:
+        """What followed the end."""
+        ...
 
     def decompress(self, data: bytes, max_length: int = -1) -> bytes:
         """At most ``max_length`` bytes more."""
         ...
+
+
+class Inflate:
+    """zlib's decompressor with the interface of the others. ``wbits`` as for ``zlib.decompressobj``."""
+
+    def __init__(self, wbits: int) -> None:
+        self._inner = zlib.decompressobj(wbits)
+        self.needs_input = True
+
+    @property
+    def eof(self) -> bool:
+        """See :class:`Decompressor`."""
+        return self._inner.eof
+
+    @property
+    def unused_data(self) -> bytes:
+        """See :class:`Decompressor`."""
+        return self._inner.unused_data
+
+    def decompress(self, data: bytes, max_length: int = -1) -> bytes:
+        """See :class:`Decompressor`."""
+        rest = self._inner.unconsumed_tail
+        out = self._inner.decompress(rest + data if rest else data, max_length)
+        self.needs_input = not self._inner.unconsumed_tail and len(out) < max_length
+        return out
 
 
 class Budget:
@@ -56,11 +93,6 @@ class Budget:
                 code="limit.unpacked-bytes",
                 stage="read",
             )
-
-    def check(self, size: int) -> None:
-        """Raise if ``size`` more bytes would be too many."""
-        if size > self._left:
-            self.spend(size)
 
 
 def check_ratio(unpacked: int, packed: int, limits: Limits) -> None:

@@ -6,44 +6,23 @@ Rule: an entry unpacks to exactly the size that the directory announces, and use
 from __future__ import annotations
 
 import struct
-import zlib
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from safeload.errors import FormatError
+from safeload.formats.unpacking import Inflate
 from safeload.memory import private_memory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from safeload.formats.blob import Blob
     from safeload.formats.zip_directory import ZipEntry
 
-__all__ = ["METHODS", "unpacked"]
+__all__ = ["METHODS", "unpacked", "unpacked_pieces"]
 
 _INPUT = 1 << 17
 _OUTPUT = 1 << 20
-
-
-class _Deflate:
-    """zlib's decompressor with the interface of bz2's."""
-
-    def __init__(self) -> None:
-        self._inner = zlib.decompressobj(-15)
-        self.needs_input = True
-
-    @property
-    def eof(self) -> bool:
-        return self._inner.eof
-
-    @property
-    def unused_data(self) -> bytes:
-        return self._inner.unused_data
-
-    def decompress(self, data: bytes, max_length: int) -> bytes:
-        out = self._inner.decompress(self._inner.unconsumed_tail + data, max_length)
-        self.needs_input = not self._inner.unconsumed_tail and len(out) < max_length
-        return out
 
 
 class _Lzma:
@@ -93,16 +72,29 @@ def _bzip2() -> Any:
     return bz2.BZ2Decompressor()
 
 
-METHODS: MappingProxyType[int, Callable[[], Any]] = MappingProxyType({8: _Deflate, 12: _bzip2, 14: _Lzma})
+def _deflate() -> Any:
+    return Inflate(-15)
+
+
+METHODS: MappingProxyType[int, Callable[[], Any]] = MappingProxyType({8: _deflate, 12: _bzip2, 14: _Lzma})
 
 
 def unpacked(packed: Blob, entry: ZipEntry) -> memoryview:
-    """The bytes of a compressed entry, in memory of their own.
+    """The bytes of a compressed entry, in memory of their own; errors as :func:`unpacked_pieces`."""
+    memory = private_memory(entry.size)
+    filled = 0
+    for piece in unpacked_pieces(packed, entry):
+        memory[filled : filled + len(piece)] = piece
+        filled += len(piece)
+    return memory
+
+
+def unpacked_pieces(packed: Blob, entry: ZipEntry) -> Iterator[bytes]:
+    """The bytes of a compressed entry, a piece at a time.
 
     Raises:
         FormatError: the data are damaged, or of another size than announced.
     """
-    memory = private_memory(entry.size)
     decompressor = METHODS[entry.method]()
     filled = offset = 0
     try:
@@ -112,10 +104,10 @@ def unpacked(packed: Blob, entry: ZipEntry) -> memoryview:
                 data = packed.read(offset, min(_INPUT, packed.size - offset))
                 offset += len(data)
             piece = decompressor.decompress(data, min(_OUTPUT, entry.size - filled + 1))
-            if len(piece) > entry.size - filled:
-                _damaged()
-            memory[filled : filled + len(piece)] = piece
             filled += len(piece)
+            if filled > entry.size:
+                _damaged()
+            yield piece
             if not piece and not data and offset == packed.size:
                 break
     except FormatError:
@@ -123,14 +115,14 @@ def unpacked(packed: Blob, entry: ZipEntry) -> memoryview:
     except Exception as error:
         raise FormatError(_DAMAGED, code="format.zip") from error
     # Raw LZMA may end without a marker: then the size is the end.
-    ended = decompressor.eof or entry.method == 14
+    ended = decompressor.eof or entry.method == _LZMA
     if not ended or decompressor.unused_data or offset != packed.size or filled != entry.size:
         _damaged()
-    return memory
 
 
+_LZMA = 14
 _DAMAGED = "an entry of the zip archive is damaged, or has another size than it announces; fetch the file again"
 
 
-def _damaged() -> None:
+def _damaged() -> NoReturn:
     raise FormatError(_DAMAGED, code="format.zip")

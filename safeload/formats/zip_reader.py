@@ -29,7 +29,7 @@ from safeload.formats.zip_directory import (
     read_entries,
     wide_sizes,
 )
-from safeload.formats.zip_methods import METHODS, unpacked
+from safeload.formats.zip_methods import METHODS, unpacked, unpacked_pieces
 from safeload.limits import DEFAULT_LIMITS, Limits
 
 if TYPE_CHECKING:
@@ -119,6 +119,7 @@ class ZipReader:
         self.blob = blob
         self.limits = limits
         self.budget = budget or Budget(limits)
+        self._admitted: set[int] = set()
         entries = _directory(blob, limits)
         end = _known[blob][0].offset
         self.entries: tuple[ZipEntry, ...] = _checked(blob, entries, end)
@@ -135,26 +136,32 @@ class ZipReader:
 
         Args:
             entry: one of :attr:`entries`.
-            verify: check the CRC of a stored entry, which reads all of it (an unpacked one is always checked). Without it the bytes
-                are for a scan, or for :meth:`view` later.
+            verify: check the CRC: of a stored entry now, which reads all of it, of a compressed one when it is unpacked. Without it
+                the bytes are for a scan, or for :meth:`view` later.
 
         Raises:
-            FormatError: wrong CRC, or a method that is not read. A :class:`LimitExceededError`: it unpacks to too much.
+            FormatError: wrong CRC, or a method that is not read.
+            LimitExceededError: it unpacks to too much.
         """
         packed = self.blob.slice(entry.data, entry.packed)
         if entry.method:
-            self._check_method(entry)
-            check_ratio(entry.size, entry.packed, self.limits)
-            self.budget.check(entry.size)
-            return LazyBlob(entry.size, lambda: self._unpack(entry, packed))
+            self._admit(entry)
+            return LazyBlob(entry.size, lambda: _unpack(entry, packed, verify=verify))
         if verify:
             self.verify(entry)
         return packed
 
     def verify(self, entry: ZipEntry) -> None:
-        """Check the CRC of a stored entry, a piece at a time."""
+        """Check size and CRC of an entry a piece at a time, whatever its size.
+
+        Raises:
+            FormatError: as :meth:`open`. A :class:`LimitExceededError`: too.
+        """
+        packed = self.blob.slice(entry.data, entry.packed)
+        if entry.method:
+            self._admit(entry)
         crc = 0
-        for chunk in self.blob.slice(entry.data, entry.packed).chunks():
+        for chunk in unpacked_pieces(packed, entry) if entry.method else packed.chunks():
             crc = zlib.crc32(chunk, crc)
         _check_crc(crc, entry)
 
@@ -178,19 +185,26 @@ class ZipReader:
         """:meth:`read` as a blob."""
         return MemoryBlob(self.read(entry))
 
-    def _check_method(self, entry: ZipEntry) -> None:
+    def _admit(self, entry: ZipEntry) -> None:
+        """Whether a compressed entry may be unpacked; counted once."""
+        if entry.header in self._admitted:
+            return
         if entry.method not in METHODS:
             raise FormatError(
                 f"an entry of the zip archive is compressed by method {entry.method}, which safeload does not unpack; write it "
                 "again with another method",
                 code="format.unsupported",
             )
-
-    def _unpack(self, entry: ZipEntry, packed: Blob) -> memoryview:
+        check_ratio(entry.size, entry.packed, self.limits)
         self.budget.spend(entry.size)
-        memory = unpacked(packed, entry)
+        self._admitted.add(entry.header)
+
+
+def _unpack(entry: ZipEntry, packed: Blob, *, verify: bool) -> memoryview:
+    memory = unpacked(packed, entry)
+    if verify:
         _check_crc(zlib.crc32(memory), entry)
-        return memory
+    return memory
 
 
 def _check_crc(crc: int, entry: ZipEntry) -> None:

@@ -1,0 +1,159 @@
+"""One artifact, compressed as a whole: what gzip, bzip2, xz, lzma, zlib, lz4 and zstd have in common.
+
+Rule: what Python's own readers take is taken; where they disagree on what follows a stream (some ignore it, some read on) the file
+is refused. Limits hold while it is unpacked.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from safeload.errors import FormatError, LimitExceededError, SafeloadError, TruncatedError
+from safeload.formats.base import GENERIC, NO, Member
+from safeload.formats.blob import Blob, MemoryBlob
+from safeload.formats.unpacking import Budget, check_ratio
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from safeload.formats.base import Parts, Request
+    from safeload.formats.unpacking import Decompressor
+
+__all__ = ["Compressed", "missing_extra"]
+
+_OUTPUT = 1 << 20
+_FIRST_INPUT, _MOST_INPUT = 1 << 9, 1 << 17
+_TRIED = 1 << 10
+# What the member of such a file is called.
+CONTENT = "content"
+
+
+class Compressed:
+    """The format of files that are one compressed artifact.
+
+    Args:
+        name: the format's.
+        magic: what it begins with.
+        decompressor: makes one for each stream.
+        several: streams may follow one another, and are one.
+        padding: zeros may follow the last one, in multiples of this (0: none may).
+        tried: the magic is weak, so recognising it takes a look whether the first bytes can be unpacked.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        magic: tuple[bytes, ...],
+        decompressor: Callable[[], Decompressor],
+        *,
+        several: bool = True,
+        padding: int = 0,
+        tried: bool = False,
+    ) -> None:
+        self.name = name
+        self._magic = magic
+        self._decompressor = decompressor
+        self._several = several
+        self._padding = padding
+        self._tried = tried
+
+    def recognise(self, blob: Blob) -> int:
+        """See :class:`~safeload.formats.base.Format`."""
+        if not blob.head(8).startswith(self._magic):
+            return NO
+        if self._tried:
+            try:
+                self._decompressor().decompress(blob.head(_TRIED), _TRIED)
+            except Exception:  # noqa: BLE001 - whatever it raises, it is something else
+                return NO
+        return GENERIC
+
+    def split(self, blob: Blob, request: Request) -> CompressedSplit:
+        """Unpack it.
+
+        Raises:
+            FormatError: it is damaged, incomplete, or something follows it.
+            LimitExceededError: it unpacks to too much.
+        """
+        try:
+            data = self._unpacked(blob, request)
+        except SafeloadError:
+            raise
+        except Exception as error:
+            raise FormatError(
+                f"the {self.name} data are damaged and cannot be unpacked; fetch the file again", code="format.compressed"
+            ) from error
+        return CompressedSplit(self.name, MemoryBlob(data))
+
+    def _unpacked(self, blob: Blob, request: Request) -> bytearray:
+        limits = request.limits
+        budget = request.budget or Budget(limits)
+        data, position = bytearray(), 0
+        for _ in range(limits.max_members):
+            position = self._stream(blob, position, data, request._replace(budget=budget))
+            if position == blob.size or self._is_padding(blob, position):
+                return data
+            if not self._several:
+                self._trailing()
+        raise LimitExceededError(
+            f"the {self.name} file has more than max_members={limits.max_members:,} streams", code="limit.members"
+        )
+
+    def _stream(self, blob: Blob, position: int, data: bytearray, request: Request) -> int:
+        """Unpack the stream at ``position`` to the end of ``data``; where it ends."""
+        decompressor = self._decompressor()
+        if position and not blob.read(position, min(8, blob.size - position)).startswith(self._magic):
+            self._trailing()
+        most = getattr(decompressor, "feed", _MOST_INPUT)
+        step = min(_FIRST_INPUT, most)
+        assert request.budget is not None  # noqa: S101 - set above
+        while not decompressor.eof:
+            read = b""
+            if decompressor.needs_input:
+                read = blob.read(position, min(step, blob.size - position))
+                position += len(read)
+                step = min(2 * step, most)
+            piece = decompressor.decompress(read, _OUTPUT)
+            request.budget.spend(len(piece))
+            data += piece
+            check_ratio(len(data), position, request.limits)
+            if not read and not piece and not decompressor.eof and position == blob.size:
+                raise TruncatedError(f"the {self.name} file ends before it is complete; fetch it again")
+        return position - len(decompressor.unused_data)
+
+    def _is_padding(self, blob: Blob, position: int) -> bool:
+        """Whether nothing but zeros follows."""
+        left = blob.size - position
+        if not self._padding or left % self._padding:
+            return False
+        return not any(any(chunk) for chunk in blob.slice(position, left).chunks())
+
+    def _trailing(self) -> NoReturn:
+        raise FormatError(
+            f"bytes follow the {self.name} data: some programs ignore them and some do not. Cut them off if they are not meant "
+            "to be there",
+            code="format.trailing",
+        )
+
+
+class CompressedSplit:
+    """The artifact inside."""
+
+    streams = ()
+    findings = ()
+
+    def __init__(self, container: str, content: Blob) -> None:
+        self.container = container
+        self.members = (Member(CONTENT, content, asked=True),)
+
+    def rebuild(self, parts: Parts) -> Any:
+        """The artifact's object."""
+        return parts.member(0)
+
+
+def missing_extra(name: str, extra: str, error: ImportError) -> NoReturn:
+    """Refuse what needs a package that is not installed."""
+    raise FormatError(
+        f"this is {name} data, and what unpacks them is not installed: pip install 'safeload[{extra}]'",
+        code="format.missing-extra",
+    ) from error

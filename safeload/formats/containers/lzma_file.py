@@ -1,0 +1,23 @@
+"""The older format of lzma ("alone"), one stream. It has no magic: common properties, and a start that can be unpacked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from safeload.formats.compressed import Compressed
+
+if TYPE_CHECKING:
+    from safeload.formats.unpacking import Decompressor
+
+__all__ = ["FORMAT"]
+
+_MEMORY = 1 << 28
+
+
+def _decompressor() -> Decompressor:
+    import lzma
+
+    return lzma.LZMADecompressor(lzma.FORMAT_ALONE, memlimit=_MEMORY)
+
+
+FORMAT = Compressed("lzma", (b"]\x00\x00",), _decompressor, several=False, tried=True)

@@ -1,0 +1,51 @@
+"""Zip archives that are no artifact of their own: what is in them is examined, file by file."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from safeload.errors import FormatError
+from safeload.findings import Finding, Severity, Verdict
+from safeload.formats.archives import ArchiveSplit, chosen
+from safeload.formats.base import GENERIC, NO, SPECIFIC, Member
+from safeload.formats.zip_reader import ZipReader, has_zip_behind, is_zip
+
+if TYPE_CHECKING:
+    from safeload.formats.base import Request
+    from safeload.formats.blob import Blob
+    from safeload.formats.zip_reader import ZipEntry
+
+__all__ = ["FORMAT"]
+
+
+class _Zip:
+    name = "zip"
+
+    def recognise(self, blob: Blob) -> int:
+        # Behind something else: that is another format then, or nothing that loads. Programs that open it as a zip do.
+        return GENERIC if is_zip(blob) else SPECIFIC if has_zip_behind(blob) else NO
+
+    def split(self, blob: Blob, request: Request) -> ArchiveSplit:
+        reader = ZipReader(blob, request.limits, budget=request.budget)
+        files = reader.files
+        if request.loading:
+            entry = files[chosen([entry.name for entry in files], request.member, self.name)]
+            return ArchiveSplit(self.name, (Member(entry.name, reader.open(entry)),))
+        members: list[Member] = []
+        findings: list[Finding] = []
+        for entry in files:
+            _look(reader, entry, members, findings)
+        return ArchiveSplit(self.name, members, findings)
+
+
+def _look(reader: ZipReader, entry: ZipEntry, members: list[Member], findings: list[Finding]) -> None:
+    """For a scan: an entry with a wrong CRC is examined all the same, because some programs load it (CVE-2025-10156)."""
+    try:
+        members.append(Member(entry.name, reader.open(entry, verify=False)))
+        reader.verify(entry)
+    except FormatError as error:
+        verdict = Verdict.SKIPPED if error.code == "format.unsupported" else Verdict.MALFORMED
+        findings.append(Finding(error.code, Severity.MEDIUM, str(error), entry.name, verdict=verdict))
+
+
+FORMAT = _Zip()
