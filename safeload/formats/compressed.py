@@ -119,7 +119,7 @@ class Compressed:
             check_ratio(len(data), position, request.limits)
             if not read and not piece and not decompressor.eof and position == blob.size:
                 raise TruncatedError(f"the {self.name} file ends before it is complete; fetch it again")
-        return position - len(decompressor.unused_data)
+        return position - len(decompressor.unused_data or b"")  # lz4 says None
 
     def _is_padding(self, blob: Blob, position: int) -> bool:
         """Whether nothing but zeros follows."""

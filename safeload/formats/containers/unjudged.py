@@ -56,6 +56,11 @@ def _refuse(container: str) -> NoReturn:
         raise FormatError(
             "this is a Git LFS pointer, not the file itself; fetch it with 'git lfs pull'", code="format.lfs-pointer"
         )
+    if container == "joblib-zf":
+        raise FormatError(
+            "this file was compressed by joblib 0.9 or older; load it with that joblib in a sandbox and save it again",
+            code="format.unsupported",
+        )
     raise FormatError(
         f"this is a {container} file; safeload does not look inside and does not load it", code="format.unsupported"
     )
