@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from safeload.envelope import Opened
     from safeload.formats.base import Format, Request
     from safeload.formats.blob import Blob
+    from safeload.formats.containers import Codec
     from safeload.keys import KeyRing
     from safeload.policy import Policy
     from safeload.verdict import Options
@@ -306,7 +307,7 @@ def signer_options(opened: Opened, demands: Demands, options: Options) -> Option
         if not isinstance(manifest, list) or not all(isinstance(line, str) for line in manifest):
             raise FormatError("the envelope's manifest is not a list of operations", code="envelope.manifest")
         manifest = tuple(manifest)
-    return options._replace(policy=policy, manifest=manifest)
+    return options._replace(policy=policy, manifest=manifest, signed=True)
 
 
 def _signer_policy(opened: Opened, demands: Demands, policy: Policy) -> Policy:
@@ -324,42 +325,64 @@ def _signer_policy(opened: Opened, demands: Demands, policy: Policy) -> Policy:
 
 
 def is_pickled(opened: Opened) -> bool:
-    """Whether the payload is a pickle stream, with or without buffers."""
-    return opened.codec in (_PICKLE, _PICKLE_WITH_BUFFERS)
+    """Whether the payload is a pickle stream, with or without buffers or code."""
+    if opened.codec in (_PICKLE, _PICKLE_WITH_BUFFERS):
+        return True
+    codec = _codec(opened)
+    return codec is not None and codec.reads is None
 
 
-def payload_format(opened: Opened, options: Options) -> Format | None:
-    """The format that the envelope's codec says the payload has; ``None`` for a pickle that carries code.
+def _codec(opened: Opened) -> Codec | None:
+    from safeload.formats.containers import codecs
+
+    codec = codecs().get(opened.codec_name)
+    return codec if codec is not None and codec.number == opened.codec else None
+
+
+def payload_format(opened: Opened, options: Options) -> Format:
+    """The format that the envelope's codec says the payload has.
 
     Raises:
         FormatError: this version of safeload does not read the codec.
         PolicyError: it carries code, and the signer's grant does not say so.
     """
-    from safeload.formats.containers import codecs, formats
+    from safeload.formats.containers import formats
 
-    codec = codecs().get(opened.codec_name)
-    if codec is None or codec.number != opened.codec:
+    codec = _codec(opened)
+    if codec is None or codec.reads is None:
         raise FormatError(
             f"the payload's codec is {opened.codec_name!r}, which this version of safeload does not load",
             code="envelope.codec",
         )
+    _require_grant(codec, options)
+    return formats()[codec.reads]
+
+
+def _require_grant(codec: Codec, options: Options) -> None:
     if codec.code and not options.policy.grants_code:
-        raise PolicyError(
-            f"the payload is a {codec.name} pickle, which carries code; it loads only from a signer whose grant says 'code'",
-            code="policy.no-code-grant",
-        )
-    return formats()[codec.reads] if codec.reads else None
+        from safeload.codemakers import refusal
+
+        raise PolicyError(refusal(codec.name, signed=True), code="policy.code")
 
 
-def opened_stream(opened: Opened, demands: Demands) -> tuple[bytes, Iterable[Any] | None]:
-    """The pickle stream of a verified envelope, and its buffers."""
+def opened_stream(opened: Opened, demands: Demands, options: Options) -> tuple[bytes, Iterable[Any] | None]:
+    """The pickle stream of a verified envelope, and its buffers.
+
+    Raises:
+        FormatError: the payload is no pickle.
+        PolicyError: it carries code, and the signer's grant, which ``options`` have, does not say so.
+    """
     if opened.codec == _PICKLE:
         return bytes(opened.payload), demands.buffers
     if opened.codec == _PICKLE_WITH_BUFFERS:
         from safeload.formats.oob import split_buffers
 
         return split_buffers(opened.payload)
-    raise FormatError(f"the payload is no pickle but {opened.codec_name!r}", code="envelope.codec")
+    codec = _codec(opened)
+    if codec is None or codec.reads is not None:
+        raise FormatError(f"the payload is no pickle but {opened.codec_name!r}", code="envelope.codec")
+    _require_grant(codec, options)
+    return bytes(opened.payload), None
 
 
 def _load_opened(opened: Opened, demands: Demands, options: Options, operation: Operation) -> Any:
@@ -367,7 +390,7 @@ def _load_opened(opened: Opened, demands: Demands, options: Options, operation: 
     if not is_pickled(opened):
         known = payload_format(opened, options)
         return _load_container(MemoryBlob(opened.payload), demands, options, operation, known)
-    stream, buffers = opened_stream(opened, demands)
+    stream, buffers = opened_stream(opened, demands, options)
     loaded = rebuild_bytes(stream, options, operation, buffers=buffers)
     return validated(loaded, demands.schema, operation)
 

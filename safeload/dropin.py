@@ -31,7 +31,7 @@ from safeload.formats.detect import HEAD
 from safeload.formats.sources import BytesSource, source_for_file
 from safeload.loading.unpickler import RestrictedUnpickler
 from safeload.memo import MemoTracer
-from safeload.rebuilding import run, users
+from safeload.rebuilding import run, settle_class, users
 from safeload.verdict import Options
 
 if TYPE_CHECKING:
@@ -132,8 +132,9 @@ class Unpickler:
         demands = Demands(self._loader.keys, buffers=self._given)
         data = envelope_bytes(source, self._options, whole=False)
         opened = open_envelope(data, demands, operation)
-        stream, buffers = opened_stream(opened, demands)
-        self._memo = _Memo(signer_options(opened, demands, self._options))
+        options = signer_options(opened, demands, self._options)
+        stream, buffers = opened_stream(opened, demands, options)
+        self._memo = _Memo(options)
         try:
             return self._load_stream(BytesSource(stream), operation, buffers, whole=True)
         finally:
@@ -216,7 +217,10 @@ class _Memo:
             self._feed.feed(judgement.census.code)
             self._buffers.load(judgement.census.buffers)
             unpickler.use(find_class, persistent_load)
-            return run(unpickler)
+            loaded = run(unpickler)
+            if self._options.policy.grants_code:
+                settle_class(loaded, judgement)
+            return loaded
         except BaseException:
             self.clear()  # it holds a part of this stream, which the tracer cannot know
             raise

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from safeload.analysis.shapes import is_harmless
 from safeload.errors import PolicyError
-from safeload.pipeline import Source, census_of, decided
-from safeload.rebuilding import may_call, pause, target
+from safeload.pipeline import Source, census_of, decided, new_tracer
+from safeload.rebuilding import found_for, may_call, pause
 from safeload.verdict import Judgement, Options
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class MemoTracer:
 
     def resolve_into(self, resolved: dict[tuple[str, str], Any]) -> None:
         """Add the globals of the streams judged so far."""
-        from safeload.loading.resolve import check_class, resolve
+        from safeload.loading.resolve import check_class
         from safeload.program import Kind
 
         if self._tracer is None:
@@ -99,7 +99,7 @@ class MemoTracer:
         constructed = {use.name for use in self._tracer.uses if use.kind is Kind.CONSTRUCT}
         for spelling, name in self._tracer.spellings.items():
             if spelling not in resolved:
-                resolved[spelling] = resolve(target(name, self._options.policy))
+                resolved[spelling] = found_for(name, self._options.policy)
             if name in constructed:
                 check_class(name, resolved[spelling], callable_too=may_call(name, self._options.policy))
 
@@ -109,7 +109,7 @@ class MemoTracer:
         What the stream does with the original name it then does with this one, so that is what is judged.
         """
         from safeload.analysis.trace import legacy_name, policy_name
-        from safeload.loading.resolve import check_class, resolve
+        from safeload.loading.resolve import check_class
         from safeload.program import Kind, Use
 
         tracer, _ = self._state()
@@ -125,7 +125,7 @@ class MemoTracer:
             else:
                 self._decide_renamed(asked, {known})
                 self._renamed.setdefault(asked, set()).add(known)
-        found = resolve(target(known, self._options.policy))
+        found = found_for(known, self._options.policy)
         if any(use.kind is Kind.CONSTRUCT and use.name in (asked, known) for use in tracer.uses):
             check_class(known, found, callable_too=may_call(known, self._options.policy))
         return found
@@ -161,13 +161,10 @@ class MemoTracer:
 
     def _state(self) -> tuple[Tracer, KeyWalk]:
         from safeload.analysis.hashing import KeyWalk
-        from safeload.analysis.trace import Tracer
 
         options = self._options
         if self._tracer is None or self._walk is None:
-            tracer = Tracer(
-                options.limits, fix_imports=options.fix_imports, encoding=options.encoding, errors=options.errors
-            )
+            tracer = new_tracer(options)
             walk = KeyWalk(options.limits)
             for census in self._history or ():
                 walk.walk(census.code, census.buffers)

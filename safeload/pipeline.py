@@ -24,7 +24,7 @@ from safeload.formats.sources import BytesSource
 from safeload.judgements import MAX_BYTES, Judgements
 from safeload.program import ARRAY_WRAPPERS
 from safeload.rebuilding import load_code, load_data, load_plain, pause
-from safeload.verdict import Judgement, Options, decide, refuse
+from safeload.verdict import COMPUTED_CLASS, Judgement, Options, decide, refuse
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -42,6 +42,7 @@ __all__ = [
     "judge",
     "judge_broken",
     "judgements",
+    "new_tracer",
     "rebuild",
     "rebuild_bytes",
     "rebuild_short",
@@ -113,13 +114,13 @@ def rebuild_bytes(data: bytes, options: Options, operation: Operation, *, buffer
         return rebuild(BytesSource(data), options, operation, buffers=buffers)[0]
     if is_short(data, options):
         return rebuild_short(data, options, operation)
-    key = (hashlib.sha256(data).digest(), options.policy.digest, *options[1:6])
+    key = (hashlib.sha256(data).digest(), options.policy.digest, *options[1:7])
     known = judgements.get(key)
     if known is not None:
         census = Census(data, [], len(data), 0, bool(known[0]), mutable=False)
         judgement = Judgement(census, spellings=known[0], constructed=known[1])
-        with operation.child("decide", action="cached", verdict="clean", policy_digest=options.policy.digest):
-            pass
+        with operation.child("decide", action="cached", verdict="clean", policy_digest=options.policy.digest) as stage:
+            note_grant(stage, options)
     else:
         with operation.child("analyse"):
             code = plain_code(data) if len(data) <= options.limits.max_stream_bytes else None
@@ -184,7 +185,8 @@ def judge(
             if not will_load:
                 load_data(census, options)  # does the unpickler accept it? It can do nothing but build it
             return Judgement(census)
-    with operation.child("decide"):
+    with operation.child("decide") as stage:
+        note_grant(stage, options)
         return decide(census, tracer, options)
 
 
@@ -201,8 +203,13 @@ def judge_broken(code: bytes, protocol: int, options: Options) -> Judgement | No
     try:
         with contextlib.suppress(FormatError):
             KeyWalk(options.limits).walk(code)
-        with contextlib.suppress(FormatError):
+        try:
             tracer.trace(code, protocol)
+        except FormatError as error:
+            if error.code == COMPUTED_CLASS:
+                tracer = Tracer(options.limits, fix_imports=options.fix_imports, makes_classes=True)
+                with contextlib.suppress(FormatError):
+                    tracer.trace(code, protocol)
     except SafeloadError:
         return None
     return decide(census, tracer, options) if tracer.uses else None
@@ -240,15 +247,32 @@ def _weigh(census: Census, options: Options) -> None:
         KeyWalk(options.limits).walk(census.code, census.buffers)
 
 
-def _trace(census: Census, options: Options) -> Tracer:
-    """Ask the unpickler what a stream with code would do, once that is known to cost little."""
+def new_tracer(options: Options, *, makes_classes: bool = False) -> Tracer:
+    """A tracer for streams that are judged under ``options``."""
     from safeload.analysis.trace import Tracer
 
+    return Tracer(
+        options.limits,
+        fix_imports=options.fix_imports,
+        encoding=options.encoding,
+        errors=options.errors,
+        makes_classes=makes_classes or options.policy.grants_code,
+    )
+
+
+def _trace(census: Census, options: Options) -> Tracer:
+    """Ask the unpickler what a stream with code would do, once that is known to cost little."""
     _weigh(census, options)
-    tracer = Tracer(options.limits, fix_imports=options.fix_imports, encoding=options.encoding, errors=options.errors)
+    tracer = new_tracer(options)
     try:
         with pause:
-            tracer.trace(census.code, census.protocol, census.buffers)
+            try:
+                tracer.trace(census.code, census.protocol, census.buffers)
+            except FormatError as error:
+                if error.code != COMPUTED_CLASS:
+                    raise
+                tracer = new_tracer(options, makes_classes=True)  # refused by decide(); this is to see all of it
+                tracer.trace(census.code, census.protocol, census.buffers)
     except SafeloadError as error:
         error.broken_stream = (lambda: census.code), census.protocol
         raise
@@ -257,9 +281,16 @@ def _trace(census: Census, options: Options) -> Tracer:
     return tracer
 
 
+def note_grant(stage: Any, options: Options) -> None:
+    """Put on record that names and arguments are not judged, because the signer's grant says ``code``."""
+    if options.policy.grants_code and stage.recording:
+        stage.set(unsafe=["code"])
+
+
 def decided(census: Census, tracer: Tracer, options: Options, operation: Operation) -> Judgement:
     """The decision as a stage of its own; raises unless the verdict is clean."""
     with operation.child("decide", policy_digest=options.policy.digest) as stage:
+        note_grant(stage, options)
         judgement = decide(census, tracer, options)
         if judgement.findings:
             stage.set(findings=[finding.rule_id for finding in judgement.findings])

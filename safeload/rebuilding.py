@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from safeload.verdict import Judgement, Options
 
 __all__ = [
+    "found_for",
     "load_code",
     "load_data",
     "load_plain",
@@ -30,6 +31,7 @@ __all__ = [
     "pause",
     "resolve_all",
     "run",
+    "settle_class",
     "settled",
     "target",
     "users",
@@ -85,7 +87,17 @@ def load_code(judgement: Judgement, options: Options, substitutes: Mapping[str, 
         errors=options.errors,
     )
     with pause:
-        return run(unpickler)
+        loaded = run(unpickler)
+    if options.policy.grants_code:
+        settle_class(loaded, judgement)
+    return loaded
+
+
+def settle_class(loaded: Any, judgement: Judgement) -> None:
+    """What dill's unpickler does with an object in the end."""
+    from safeload.loading.dillnames import current_class
+
+    current_class(loaded, (judgement.spellings or {}).values())
 
 
 # Calls that make an array of the buffer they are given first.
@@ -128,17 +140,37 @@ def resolve_all(
         LoadError: a name does not exist.
         PolicyError: a name is not what the policy meant (:mod:`safeload.loading.resolve`).
     """
-    from safeload.loading.resolve import check_class, resolve
+    from safeload.loading.resolve import check_class
 
     resolved = {}
     for spelling, name in (judgement.spellings or {}).items():
         if name in substitutes:
             resolved[spelling] = substitutes[name]
             continue
-        found = resolved[spelling] = resolve(target(name, policy))
+        found = resolved[spelling] = found_for(name, policy)
         if name in judgement.constructed:
             check_class(name, found, callable_too=may_call(name, policy))
     return resolved
+
+
+def found_for(name: str, policy: Policy) -> Any:
+    """The object that a judged stream's global ``name`` stands for.
+
+    Raises:
+        LoadError: the name does not exist.
+        PolicyError: it is not what the policy meant.
+    """
+    from safeload.loading.resolve import resolve
+
+    name = target(name, policy)
+    if policy.grants_code:
+        from safeload.loading.dillnames import moved, special
+
+        found = special(name)
+        if found is not None:
+            return found
+        return resolve(moved(name), modules=True)
+    return resolve(name)
 
 
 def may_call(name: str, policy: Policy) -> bool:

@@ -149,7 +149,7 @@ def _scan_envelope(
             known = payload_format(opened, signed)
             examined = Examiner(request, signed, operation).examine(MemoryBlob(opened.payload), known=known)
             return examined.report(**facts)
-        payload, buffers = opened_stream(opened, demands)
+        payload, buffers = opened_stream(opened, demands, signed)
     except SafeloadError as error:
         return Report(*_of_error(error), **facts)
     try:

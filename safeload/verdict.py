@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from safeload.policy import Policy
     from safeload.program import Program
 
-__all__ = ["Judgement", "Options", "decide", "refusal", "refuse", "report_of"]
+__all__ = ["COMPUTED_CLASS", "Judgement", "Options", "decide", "refusal", "refuse", "report_of"]
+
+COMPUTED_CLASS = "policy.computed-call"
 
 
 class Options(NamedTuple):
@@ -32,6 +34,7 @@ class Options(NamedTuple):
     fix_imports: bool = True
     encoding: str = "ASCII"
     errors: str = "strict"
+    signed: bool = False  # somebody whose key is in the ring vouches for the bytes, and the policy is that signer's
     persistent_load: Callable[[Any], Any] | None = None
     find_class: Callable[[str, str], Any] | None = None
 
@@ -54,11 +57,22 @@ def decide(census: Census, tracer: Tracer, options: Options) -> Judgement:
     from safeload.program import Kind, Program
 
     program = Program.of(tracer.uses)
-    persistent = options.persistent_load is not None
-    refused = options.policy.decide(program, manifest=options.manifest, persistent=persistent)
+    inexact = tracer.makes_classes and not options.policy.grants_code  # its arguments cannot be judged: it is refused
+    refused: Sequence[Finding] = options.policy.decide(
+        program,
+        manifest=options.manifest,
+        persistent=options.persistent_load is not None,
+        arguments=not inexact,
+    )
     gate = fickling_gate(program)
     notes = gate.by_name
     findings = list(gate.structural)
+    carried, about_code = _carried_code(program, options)
+    if carried:
+        findings += carried
+        refused = [finding for finding in refused if not _is_about_code(finding)]
+    elif inexact:
+        findings.append(_computed_class())
     if refused:
         # Where the policy names an import or a call, fickling's view of that name is kept as information; what it says
         # of the refused ones counts.
@@ -66,31 +80,71 @@ def decide(census: Census, tracer: Tracer, options: Options) -> Judgement:
         rest = Program.of(use for use in program.uses if use.name in named or use.name.replace(":", ".") in named)
         counted = fickling_gate(rest).by_name
         notes = tuple(note for note in notes if note not in counted)
-        findings += [*_with_evidence(refused), *counted]
+        findings += [*_with_evidence(refused, program), *counted]
     findings = sorted(dict.fromkeys(findings), key=_order)
     constructed = frozenset(name for kind, name in program.operations if kind is Kind.CONSTRUCT)
-    return Judgement(
-        census, program, tracer.spellings, constructed, tuple(findings), tuple(dict.fromkeys(notes)), gate.source_code
+    notes = tuple(dict.fromkeys((*about_code, *notes)))
+    return Judgement(census, program, tracer.spellings, constructed, tuple(findings), notes, gate.source_code)
+
+
+def _computed_class() -> Finding:
+    from safeload.findings import Finding, Severity
+
+    message = (
+        "the pickle makes an instance of a class that another call returns; a class has to be named, so this is never allowed"
     )
+    return Finding(COMPUTED_CLASS, Severity.HIGH, message)
 
 
-def _with_evidence(refused: Iterable[Finding]) -> Iterator[Finding]:
+def _carried_code(program: Program, options: Options) -> tuple[list[Finding], list[Finding]]:
+    """Findings and notes about code in the program: it is let in only for a signer with the grant, by no policy."""
+    from safeload.codemakers import family_of, refusal
+
+    kind = family_of(program.globals)
+    if kind is None:
+        return [], []
+    from safeload.analysis.functions import code_findings
+    from safeload.findings import Finding, Severity
+
+    evidence, notes = code_findings(program, kind)
+    if options.signed and options.policy.grants_code:
+        return [], notes
+    return [
+        Finding("policy.code", Severity.HIGH, refusal(kind, signed=options.signed), evidence=kind),
+        *evidence,
+    ], notes
+
+
+def _is_about_code(finding: Finding) -> bool:
+    """Whether the finding that the program carries code says all that this one does, and with better advice."""
+    from safeload.codemakers import family
+
+    if finding.rule_id == "policy.not-in-manifest":
+        return False
+    return family(finding.evidence) is not None or finding.evidence in ("__builtin__.__main__", "builtins.__main__")
+
+
+def _with_evidence(refused: Iterable[Finding], program: Program) -> Iterator[Finding]:
     """Refusals of globals that no data needs say so: evidence of harm, not just an unknown name."""
+    from safeload.analysis.functions import sets_own_attributes
     from safeload.analysis.harmful import is_harmful
     from safeload.findings import Severity, Verdict
 
     for finding in refused:
         if finding.evidence and is_harmful(finding.evidence):
+            if finding.evidence == "builtins.setattr" and sets_own_attributes(program):
+                yield finding
+                continue
             message = finding.message.partition(". ")[0] + "; this is a way to run code, and no data needs it"
             yield dataclasses.replace(finding, severity=Severity.CRITICAL, verdict=Verdict.MALICIOUS, message=message)
         else:
             yield finding
 
 
-def _order(finding: Finding) -> tuple[int, bool, str, str, str]:
+def _order(finding: Finding) -> tuple[int, int, str, str, str]:
     """Most serious first, the policy's before fickling's (they say what to do); the same order in every run."""
-    by_fickling = finding.rule_id.startswith("fickling.")
-    return -finding.severity, by_fickling, finding.rule_id, finding.evidence, finding.message
+    rank = 0 if finding.rule_id == "policy.code" else 2 if finding.rule_id.startswith("fickling.") else 1
+    return -finding.severity, rank, finding.rule_id, finding.evidence, finding.message
 
 
 def refuse(judgement: Judgement) -> NoReturn:

@@ -77,7 +77,7 @@ def manifest_claims(
     census = take_census(BytesSource(stream), limits, buffers)
     if not census.has_code:
         return {}
-    tracer = Tracer(limits, fix_imports=fix_imports, encoding="latin1")
+    tracer = Tracer(limits, fix_imports=fix_imports, encoding="latin1", makes_classes=True)
     tracer.trace(census.code, census.protocol, census.buffers)
     program = Program.of(tracer.uses)
     return {"manifest": list(program.lines()), "libraries": _versions(program)}
@@ -191,7 +191,8 @@ def _encoded(obj: Any, name: str, key: Any, request: WriteRequest) -> tuple[int,
     codec = codecs()[name]
     if codec.code and key is None:
         raise ValueError(
-            f"codec={name!r} writes pickles that carry code, and nobody may load those unsigned: pass key=..."
+            f"codec={name!r} writes pickles that carry code, and nobody may load those unsigned: pass key=..., and give that "
+            'key the grant in the reader\'s ring: KeyEntry(key, grants={"code"})'
         )
     parts = list(codec.encode(obj, request))
     if codec.reads is not None:

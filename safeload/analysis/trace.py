@@ -45,12 +45,27 @@ def legacy_name(module: str, name: str) -> tuple[str, str]:
 
 
 class Tracer:
-    """Traces streams that share a memo; ``uses`` grows from call to call."""
+    """Traces streams that share a memo; ``uses`` grows from call to call.
+
+    Args:
+        limits: bounds on uses and globals.
+        fix_imports, encoding, errors: as for ``pickle.Unpickler``.
+        makes_classes: calls may make classes, of which the stream makes instances, as those of dill and cloudpickle do.
+            What one global makes is then one object in the trace, so no argument rule can judge it: for streams whose
+            arguments nobody judges (a signer's grant), and to see all of a stream that is refused anyway.
+    """
 
     def __init__(
-        self, limits: Limits, *, fix_imports: bool = True, encoding: str = "ASCII", errors: str = "strict"
+        self,
+        limits: Limits,
+        *,
+        fix_imports: bool = True,
+        encoding: str = "ASCII",
+        errors: str = "strict",
+        makes_classes: bool = False,
     ) -> None:
         self.limits = limits
+        self.makes_classes = makes_classes
         self.uses: list[Use] = []
         self.spellings: dict[tuple[str, str], str] = {}
         self._protocol = 0
@@ -119,8 +134,11 @@ class Tracer:
     def standin(self, name: str) -> type:
         """The stand-in for the global ``name`` (a policy name), without a use of it."""
         if name not in self._standins:
-            self._standins[name] = _make_standin(name, self.record)
+            self._standins[name] = self._made(name)
         return self._standins[name]
+
+    def _made(self, name: str) -> type:
+        return _make_standin(_ClassMakerType if self.makes_classes else _RecordingType, name, self.record)
 
     @property
     def maps_names(self) -> bool:
@@ -204,7 +222,7 @@ class Tracer:
                 raise LimitExceededError(
                     f"the pickle imports more than max_globals={self.limits.max_globals:,} names", code="limit.globals"
                 )
-            self._standins[known] = _make_standin(known, self.record)
+            self._standins[known] = self._made(known)
         return known
 
 
@@ -339,8 +357,67 @@ class _Persistent(Standin):
         )
 
 
-def _make_standin(name: str, record: Any) -> type:
-    return _RecordingType(
+class _ClassMakerType(_RecordingType):
+    """Metaclass of stand-ins whose calls may make classes: they all return one class, which records in its turn."""
+
+    def __call__(cls, *args: Any) -> Any:
+        name = cls.safeload_name
+        if name in _CONSTRUCTORS and args and isinstance(args[0], _RecordingType):
+            return super().__call__(*args)
+        result = cls.__dict__.get("safeload_result")
+        if result is None:
+            content = {"safeload_producer": name, "_record": staticmethod(cls._record)}
+            result = cls.safeload_result = _ResultType("standin", (_Result,), content)
+        cls._record(Kind.CALL, name, args, result)
+        return result
+
+
+class _ResultType(type):
+    """Metaclass of what stands for the results of calls, where those may be classes.
+
+    As far as the unpickler can tell each is a class, an instance that has its state set, a list and a dict at once.
+    """
+
+    safeload_producer: str
+    _record: Any
+
+    def __call__(cls, *args: Any) -> Any:
+        cls._record(Kind.COMPUTED, cls.safeload_producer, args)
+        return cls
+
+    def __setitem__(cls, key: Any, value: Any) -> None:
+        cls._record(Kind.ITEMS, cls.safeload_producer, ("setitem",), cls)
+
+    def _set_state(cls, state: Any) -> None:
+        cls._record(Kind.STATE, cls.safeload_producer, (state,), cls)
+
+    def _add(cls, _item: Any) -> None:
+        cls._record(Kind.ITEMS, cls.safeload_producer, ("append",), cls)
+
+    @property
+    def __setstate__(cls) -> Any:
+        return cls._set_state
+
+    @property
+    def append(cls) -> Any:
+        return cls._add
+
+    extend = add = append
+
+
+class _Result(Standin):
+    """Base of the classes of :class:`_ResultType`; an instance that a stream makes of one is that class again."""
+
+    __slots__ = ()
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        made: Any = cls
+        made._record(Kind.COMPUTED, made.safeload_producer, (*args, Keywords(kwargs)) if kwargs else args)
+        return made
+
+
+def _make_standin(metaclass: type[_RecordingType], name: str, record: Any) -> type:
+    return metaclass(
         "standin",
         (_Recording,),
         {"__slots__": (), "safeload_name": name, "safeload_producer": name, "_record": staticmethod(record)},

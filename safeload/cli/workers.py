@@ -204,5 +204,5 @@ def _ordered(report: Report) -> Report:
 
 def _rank(finding: Finding) -> tuple[object, ...]:
     """What the policy says comes before what fickling guesses of the same operation."""
-    by_fickling = finding.rule_id.startswith("fickling.")
-    return -finding.severity, by_fickling, finding.location, finding.rule_id, finding.message
+    rank = 0 if finding.rule_id == "policy.code" else 2 if finding.rule_id.startswith("fickling.") else 1
+    return -finding.severity, rank, finding.location, finding.rule_id, finding.message

@@ -17,8 +17,12 @@ from safeload.errors import LoadError, PolicyError
 __all__ = ["check_class", "resolve"]
 
 
-def resolve(name: str) -> Any:
+def resolve(name: str, *, modules: bool = False) -> Any:
     """Import and return the global called ``name`` (``module.attr`` or ``module:outer.inner``).
+
+    Args:
+        name: the policy's name for it.
+        modules: it may be a module, as for a signer whose grant says ``code`` (dill names some so).
 
     Raises:
         LoadError: the module or attribute does not exist (also an ``ImportError`` or ``AttributeError``).
@@ -31,7 +35,8 @@ def resolve(name: str) -> Any:
             found = getattr(found, attribute)
     except Exception as error:
         raise LoadError.wrap(error) from error
-    _check_home(name, module_name, found)
+    if not (modules and isinstance(found, types.ModuleType)):
+        _check_home(name, module_name, found)
     return found
 
 

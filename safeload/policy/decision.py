@@ -114,15 +114,24 @@ def _weight(args: tuple[Any, ...]) -> int:
 
 
 def decide(
-    policy: Policy, program: Program, manifest: Iterable[str] | None = None, *, persistent: bool = False
+    policy: Policy,
+    program: Program,
+    manifest: Iterable[str] | None = None,
+    *,
+    persistent: bool = False,
+    arguments: bool = True,
 ) -> tuple[Finding, ...]:
     """See :meth:`safeload.policy.model.Policy.decide`."""
     operations = program.operations
-    if not operations or policy.grants_code:
+    if not operations:
         return ()
+    findings = [] if manifest is None else _outside(operations, frozenset(manifest))
+    if policy.grants_code:
+        if not persistent and (Kind.PERSISTENT, "") in operations:
+            findings.append(_persistent())
+        return tuple(findings)
     plain = policy.name_set
     rest = [operation for operation in operations if operation not in plain]
-    findings = [] if manifest is None else _outside(operations, frozenset(manifest))
     if not rest:
         return tuple(findings)
     conditions = policy.conditions
@@ -137,7 +146,7 @@ def decide(
             findings.append(_refuse(policy, *operation))
         elif not persistent:
             findings.append(_persistent())
-    if conditional:
+    if conditional and arguments:
         findings += _judge(policy, program.uses, conditional)
     return tuple(findings)
 

@@ -277,7 +277,12 @@ class Policy:
         return frozenset(plain), conditions
 
     def decide(
-        self, program: Program, manifest: Iterable[str] | None = None, *, persistent: bool = False
+        self,
+        program: Program,
+        manifest: Iterable[str] | None = None,
+        *,
+        persistent: bool = False,
+        arguments: bool = True,
     ) -> tuple[Finding, ...]:
         """Judge a whole program; nothing that it names is imported.
 
@@ -285,13 +290,14 @@ class Policy:
             program: what the artifact would do.
             manifest: the operations that the writer signed for, as ``"<kind> <name>"``; ``None`` for no manifest.
             persistent: the application resolves persistent ids.
+            arguments: judge arguments too; without, an empty answer allows nothing.
 
         Returns:
             What is not allowed, one finding per operation; empty if the artifact may be loaded.
         """
         from safeload.policy.decision import decide
 
-        return decide(self, program, manifest, persistent=persistent)
+        return decide(self, program, manifest, persistent=persistent, arguments=arguments)
 
     def to_toml(self) -> str:
         """The policy as the text of a ``safeload.toml``; :meth:`from_file` reads it back."""

@@ -94,9 +94,13 @@ def _findings(findings: tuple[Finding, ...]) -> Iterator[Line]:
         return
     serious = [finding for finding in distinct(findings) if finding.severity > Severity.INFO]
     notes = [finding for finding in distinct(findings) if finding.severity <= Severity.INFO]
+    functions = [finding for finding in notes if finding.rule_id == "code.function"]
+    notes = [finding for finding in notes if finding.rule_id != "code.function"]
     if serious:
         yield from _heading(f"findings ({len(serious)})", "most serious first")
         yield from _serious(serious)
+    texts = (printable(finding.message.removeprefix("makes the function ")) for finding in functions)
+    yield from _block("functions", texts, "it would make out of bytecode when loaded")
     if notes:
         # What fickling says of any call, also of those that the policy names with a reason: no cause for alarm.
         yield from _heading(f"notes ({len(notes)})", "for information; they did not count against it")
