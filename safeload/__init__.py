@@ -10,6 +10,7 @@ from pickle import DEFAULT_PROTOCOL, HIGHEST_PROTOCOL, PickleBuffer, PickleError
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from safeload.checking import check
     from safeload.defaults import configure, configure_from_file, dump, dumps, is_safe, load, loads, open_fernet, scan
     from safeload.dropin import Pickler, Unpickler
     from safeload.errors import (
@@ -50,6 +51,7 @@ _HOME = {
     ),
     **dict.fromkeys(("Finding", "Report", "Severity", "Verdict"), "safeload.findings"),
     **dict.fromkeys(("Key", "KeyEntry", "KeyRing"), "safeload.keys"),
+    "check": "safeload.checking",
     "Limits": "safeload.limits",
     "Loader": "safeload.loader",
     "Policy": "safeload.loader",
@@ -87,6 +89,7 @@ __all__ = [
     "Verdict",
     "VerificationError",
     "__version__",
+    "check",
     "configure",
     "configure_from_file",
     "dump",

@@ -1,18 +1,20 @@
 """The globals that turn data into Python code: dill's, cloudpickle's, and the types of functions and code objects.
 
-Names only, shared by the decision (which lets them in from nobody but a signer whose grant says ``code``), the analysis
+Shared by the decision (which lets them in from nobody but a signer whose grant says ``code``), the analysis, the writing
 and the loading. Rule: what is listed here no allow list can permit, because its argument is bytecode, and no rule
 about arguments tells harmless bytecode from harmful.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import importlib
+import sys
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["family", "family_of", "refusal"]
+__all__ = ["family", "family_of", "import_library", "refusal"]
 
 # Modules of the same code in other places: joblib.externals.cloudpickle, pyspark.cloudpickle, ray.cloudpickle ...
 _CLOUDPICKLE = frozenset({"cloudpickle", "cloudpickle_fast"})
@@ -62,3 +64,21 @@ def refusal(kind: str, *, signed: bool = False) -> str:
         'KeyRing([KeyEntry(key, grants={"code"})])    # in a key file: KEY grants=code\n'
         'Otherwise have the object written without code, for instance with codec="pickle" and classes in a module'
     )
+
+
+def import_library(name: str) -> Any:
+    """Import dill or cloudpickle itself.
+
+    On import dill teaches its types to pickle's Python pickler, the one that joblib uses: from then on the process writes code where
+    nobody asked for it. That is taken back, unless the program has imported dill itself.
+
+    Raises:
+        ImportError: it is not installed.
+    """
+    known = sys.modules.get(name)
+    if known is not None:
+        return known
+    library: Any = importlib.import_module(name)
+    if name == "dill":
+        library.extend(False)
+    return library

@@ -95,7 +95,7 @@ def programs(path: str | os.PathLike[str]) -> list[Program]:
 
     Raises:
         FormatError: it is no well-formed pickle file.
-        PolicyError: there is evidence of harm in it, so nothing may be learned from it.
+        PolicyError: there is evidence of harm in it, or it carries code, so nothing may be learned from it.
     """
     from safeload.audit import SILENT
     from safeload.limits import DEFAULT_LIMITS
@@ -107,10 +107,15 @@ def programs(path: str | os.PathLike[str]) -> list[Program]:
         examined = Examiner(request, options, operation).examine(FileBlob(file))
         found = list(_judgements(examined))
     for judgement in found:
-        harmful = next((finding for finding in judgement.findings if finding.verdict is Verdict.MALICIOUS), None)
+        harmful = next((finding for finding in judgement.findings if _teaches_nothing(finding)), None)
         if harmful is not None:
             raise PolicyError(f"nothing was learned from {path}: {harmful.message}", code=harmful.rule_id)
     return [judgement.program for judgement in found if judgement.program is not None]
+
+
+def _teaches_nothing(finding: Finding) -> bool:
+    """Whether no policy may be learned from an artifact: it is harmful, or no policy could let it in."""
+    return finding.verdict is Verdict.MALICIOUS or finding.rule_id == "policy.code"
 
 
 def _judgements(examined: Examined) -> Iterator[Judgement]:

@@ -90,9 +90,7 @@ def decide(census: Census, tracer: Tracer, options: Options) -> Judgement:
 def _computed_class() -> Finding:
     from safeload.findings import Finding, Severity
 
-    message = (
-        "the pickle makes an instance of a class that another call returns; a class has to be named, so this is never allowed"
-    )
+    message = "the pickle makes an instance of a class that another call returns; a class has to be named, so this is never allowed"
     return Finding(COMPUTED_CLASS, Severity.HIGH, message)
 
 

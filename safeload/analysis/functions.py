@@ -16,7 +16,7 @@ from safeload.program import Kind, global_name
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from safeload.program import Program
+    from safeload.program import Program, Use
 
 __all__ = ["Function", "code_findings", "functions_of", "sets_own_attributes"]
 
@@ -25,7 +25,14 @@ _NAMES = 24  # names in one list
 _MOST = 100  # functions described, each in a note of its own
 
 # Calling what one of these returned runs bytecode of the stream.
-_FUNCTION_MAKERS = ("._create_function", "._make_function", "._make_skel_func", ".FunctionType", ".LambdaType", ".function")
+_FUNCTION_MAKERS = (
+    "._create_function",
+    "._make_function",
+    "._make_skel_func",
+    ".FunctionType",
+    ".LambdaType",
+    ".function",
+)
 # Methods that the unpickler, or what it builds, calls while it loads.
 _RUN_BY_LOADING = frozenset(
     """
@@ -34,8 +41,12 @@ _RUN_BY_LOADING = frozenset(
     """.split()
 )
 # Names that say what a function is for, where it runs by being loaded: alone, or as an attribute of the module.
-_HARMFUL = frozenset("__import__ exec eval execfile subprocess ctypes pty socket marshal importlib urllib requests".split())
-_OF_OS = frozenset("system popen execv execve execl execlp execvp spawnl spawnv fork posix_spawn remove unlink rmdir".split())
+_HARMFUL = frozenset(
+    "__import__ exec eval execfile subprocess ctypes pty socket marshal importlib urllib requests".split()
+)
+_OF_OS = frozenset(
+    "system popen execv execve execl execlp execvp spawnl spawnv fork posix_spawn remove unlink rmdir".split()
+)
 _OS = frozenset({"os", "posix", "nt"})
 _SETATTR = "builtins.setattr"
 _VARARGS, _VARKEYWORDS = 4, 8  # of co_flags
@@ -179,14 +190,15 @@ def _evidence(function: Function, *, called: bool) -> Finding:
 
 def sets_own_attributes(program: Program) -> bool:
     """Whether ``setattr`` is used as dill uses it, and nowhere else: for classes and cells that the stream has made."""
-    for use in program.uses:
-        if use.kind is Kind.CALL and use.name == _SETATTR:
-            if not use.args or not _makes_new(getattr(use.args[0], "safeload_producer", "")):
-                return False
-        elif any(global_name(item) == _SETATTR for item in use.args):
-            if (use.name, *map(_spelled, use.args)) != ("builtins.getattr", "dill._dill", "_setattr", _SETATTR):
-                return False
-    return True
+    return all(_is_dills(use) for use in program.uses)
+
+
+def _is_dills(use: Use) -> bool:
+    if use.kind is Kind.CALL and use.name == _SETATTR:
+        return bool(use.args) and _makes_new(getattr(use.args[0], "safeload_producer", ""))
+    if all(global_name(item) != _SETATTR for item in use.args):
+        return True
+    return (use.name, *map(_spelled, use.args)) == ("builtins.getattr", "dill._dill", "_setattr", _SETATTR)
 
 
 def _makes_new(name: Any) -> bool:

@@ -7,9 +7,9 @@ signer's grant has to say ``code``.
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from safeload.codemakers import import_library
 from safeload.errors import FormatError
 from safeload.formats.base import NO
 
@@ -58,7 +58,7 @@ class CodePickleCodec:
         if request.compress is not None:
             raise ValueError(f"compress= is for codecs that compress, and {self.name} does not")
         try:
-            library: Any = importlib.import_module(self.name)
+            library = import_library(self.name)
         except ImportError as error:
             raise ImportError(
                 f"codec={self.name!r} needs {self.name}, which is not installed: pip install 'safeload[{self.name}]'",

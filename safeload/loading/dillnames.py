@@ -11,7 +11,7 @@ import contextlib
 import sys
 from typing import TYPE_CHECKING, Any
 
-from safeload.codemakers import family_of
+from safeload.codemakers import family, family_of, import_library
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,7 +30,10 @@ def special(name: str) -> Any:
 
 
 def moved(name: str) -> str:
-    """Where the global ``name`` is now."""
+    """Where the global ``name`` is now; dill is imported for a name of its own."""
+    if family(name) == "dill":
+        with contextlib.suppress(ImportError):  # the name's own error says more
+            import_library("dill")
     return name.replace("dill.dill", "dill._dill", 1) if name.startswith(("dill.dill.", "dill.dill:")) else name
 
 

@@ -94,8 +94,6 @@ DEVIATIONS: dict[str, Deviation] = {
     "test_complex_newobj_ex": _PARTIAL,
     "InMemoryTests.test_misc_get": _TRAILING,
     "GrantedCodeTests.test_misc_get": _TRAILING,
-    "GrantedCodeTests.test_py_methods": _COMPUTED_CLASS._replace(codes=("policy.computed-call",)),
-    "GrantedCodeTests.test_c_methods": _COMPUTED_CLASS._replace(codes=("policy.computed-call",)),
     "test_return_correct_type": _PERSISTENT,
     "test_protocol0_is_ascii_only": _OWN_WORDS,
     # From Python 3.13 on.
