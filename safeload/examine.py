@@ -17,9 +17,11 @@ from safeload.arraystreams import judge_arrays, load_arrays
 from safeload.errors import FormatError, LimitExceededError, LoadError, SafeloadError
 from safeload.findings import Finding, Report, Severity, Verdict, worst_verdict
 from safeload.formats.base import Stream
+from safeload.formats.blob import MemoryBlob
 from safeload.formats.blob_source import BlobSource
 from safeload.formats.containers import detect, formats
 from safeload.formats.detect import HEAD, is_pickle_head
+from safeload.formats.unpacking import Budget
 from safeload.pickles import any_encoding, finding_of, internal_error, judge_streams, judged_stream
 from safeload.pipeline import has_arrays, judge
 from safeload.program import Program
@@ -48,12 +50,20 @@ class Examiner:
     """
 
     def __init__(self, request: Request, options: Options, operation: Operation) -> None:
-        self.request = request
+        self.request = request._replace(budget=request.budget or Budget(request.limits))
         self.options = options
         self.operation = operation
         self._members = 0
 
-    def examine(self, blob: Blob, *, known: Format | None = None, name: str = "", depth: int = 0) -> Examined:
+    def examine(
+        self,
+        blob: Blob,
+        *,
+        known: Format | None = None,
+        name: str = "",
+        depth: int = 0,
+        request: Request | None = None,
+    ) -> Examined:
         """Take ``blob`` apart and judge everything in it; never raises for what is in it.
 
         Args:
@@ -61,8 +71,10 @@ class Examiner:
             known: its format, if an envelope names it; otherwise its bytes decide.
             name: what the container around it calls it.
             depth: how many containers are around it.
+            request: instead of the examiner's.
         """
         examined = Examined(name, blob, mmap=self.request.mmap)
+        request = request or self.request
         try:
             if depth > self.request.limits.max_depth:
                 raise LimitExceededError(
@@ -72,11 +84,14 @@ class Examiner:
                 )
             form = known or self._format(blob)
             if form is None:
+                if request.member is not None or request.index is not None:
+                    raise FormatError(
+                        "member= and index= read a part of a container; this is a pickle, which is loaded whole",
+                        code="format.member",
+                    )
                 self._pickles(examined)
             else:
                 examined.container = form.name
-                # Members are read whole: what was asked for is a part of the artifact itself.
-                request = self.request if not depth else self.request._replace(member=None, index=None)
                 self._split(examined, form.split(blob, request), depth)
         except SafeloadError as error:
             examined.fail(error)
@@ -141,7 +156,11 @@ class Examiner:
                     f"the artifact holds more than max_members={self.request.limits.max_members:,} others",
                     code="limit.members",
                 )
-            examined.members.append(self.examine(member.blob, name=member.name, depth=depth + 1))
+            request = member.request or self.request._replace(member=None, index=None)
+            inner = self.examine(member.blob, name=member.name, depth=depth + 1, request=request)
+            examined.members.append(inner)
+            if not self.request.loading:
+                inner.settle()
 
     def _stream(self, examined: Examined, stream: Stream, location: str) -> None:
         options = self.options
@@ -187,13 +206,15 @@ class Examined:
         findings: about it as a whole.
     """
 
-    __slots__ = ("blob", "container", "error", "findings", "internal", "judgements", "members", "mmap", "name", "options",
-                 "split")  # fmt: skip
+    __slots__ = ("_digest", "blob", "container", "error", "findings", "internal", "judgements", "members", "mmap", "name", "options",
+                 "size", "split")  # fmt: skip
 
     def __init__(self, name: str, blob: Blob, *, mmap: bool = False) -> None:
         self.mmap = mmap
         self.name = name
         self.blob = blob
+        self.size = blob.size
+        self._digest: str | None = None
         self.container = "unknown"
         self.split: Split | None = None
         self.judgements: list[Judgement] = []
@@ -209,10 +230,31 @@ class Examined:
         if self.error is None:
             self.error = error
 
+    def settle(self) -> None:
+        """Nothing but the report is wanted any more: take what it says about the bytes, and let go of them."""
+        if self.container != "unknown" or self.members:
+            self.digest()
+        self.blob.release()
+        self.blob, self.split = MemoryBlob(b""), None
+
+    def digest(self) -> str:
+        """SHA-256 of the bytes, hex; ``""`` if they cannot be unpacked."""
+        if self._digest is None:
+            digest = hashlib.sha256()
+            try:
+                for chunk in self.blob.chunks():
+                    digest.update(chunk)
+                self._digest = digest.hexdigest()
+            except SafeloadError:
+                self._digest = ""
+        return self._digest
+
     def report(self, **facts: Any) -> Report:
         """Everything known, members included; ``facts`` are further attributes of :class:`Report`."""
-        members = tuple(member.report(path=member.name, **_identity(member.blob)) for member in self.members)
-        kept = tuple(member for member in members if not is_no_artifact(member))
+        reports = ((member, member.report(path=member.name, size=member.size)) for member in self.members)
+        kept = tuple(
+            replace(report, sha256=member.digest()) for member, report in reports if not is_no_artifact(report)
+        )
         facts = {"container": self.container, **facts}
         report = report_of(self.judgements, findings=self.findings, **facts)
         if not self.members:
@@ -293,13 +335,6 @@ class Examined:
     def member(self, index: int) -> Any:
         """See :class:`~safeload.formats.base.Parts`."""
         return self.members[index].rebuilt()
-
-
-def _identity(blob: Blob) -> dict[str, Any]:
-    digest = hashlib.sha256()
-    for chunk in blob.chunks():
-        digest.update(chunk)
-    return {"sha256": digest.hexdigest(), "size": blob.size}
 
 
 def no_artifact(what: str) -> Finding:

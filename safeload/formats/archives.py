@@ -47,7 +47,8 @@ def chosen(names: Sequence[str], member: str | None, container: str) -> int:
             return found[0]
         if found:
             raise FormatError(
-                f"the {container} archive has {len(found)} files of this name; programs take different ones", code="format.member"
+                f"the {container} archive has {len(found)} files of this name; programs take different ones",
+                code="format.member",
             )
         no_member(names, container)
     if len(names) == 1:

@@ -101,12 +101,13 @@ class Stream(NamedTuple):
 class Member(NamedTuple):
     """An artifact inside an artifact: ``name`` as the artifact spells it, and its bytes.
 
-    ``asked``: the artifact is nothing but a wrapping of this one, so ``Request.member`` and ``index`` are asked of it.
+    ``request``: what is left of the split's own request where it goes on in the member, as for something compressed, or the
+    ``index`` of an array in an archive. Without it a member is read whole.
     """
 
     name: str
     blob: Blob
-    asked: bool = False
+    request: Request | None = None
 
 
 class Parts(Protocol):

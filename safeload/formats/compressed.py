@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from safeload.errors import FormatError, LimitExceededError, SafeloadError, TruncatedError
 from safeload.formats.base import GENERIC, NO, Member
-from safeload.formats.blob import Blob, MemoryBlob
+from safeload.formats.blob import MemoryBlob
 from safeload.formats.unpacking import Budget, check_ratio
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from safeload.formats.base import Parts, Request
+    from safeload.formats.blob import Blob
     from safeload.formats.unpacking import Decompressor
 
 __all__ = ["Compressed", "missing_extra"]
@@ -81,9 +82,10 @@ class Compressed:
             raise
         except Exception as error:
             raise FormatError(
-                f"the {self.name} data are damaged and cannot be unpacked; fetch the file again", code="format.compressed"
+                f"the {self.name} data are damaged and cannot be unpacked; fetch the file again",
+                code="format.compressed",
             ) from error
-        return CompressedSplit(self.name, MemoryBlob(data))
+        return CompressedSplit(self.name, Member(CONTENT, MemoryBlob(data), request))
 
     def _unpacked(self, blob: Blob, request: Request) -> bytearray:
         limits = request.limits
@@ -142,9 +144,9 @@ class CompressedSplit:
     streams = ()
     findings = ()
 
-    def __init__(self, container: str, content: Blob) -> None:
+    def __init__(self, container: str, content: Member) -> None:
         self.container = container
-        self.members = (Member(CONTENT, content, asked=True),)
+        self.members = (content,)
 
     def rebuild(self, parts: Parts) -> Any:
         """The artifact's object."""

@@ -12,18 +12,17 @@ seen it: changing the description of memory that something already uses is the s
 from __future__ import annotations
 
 import itertools
-import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from safeload.policy.arguments import argument_rule
 from safeload.program import Kind, Standin, Use, global_name, producer
+from safeload.typestrings import MAX_ITEM, type_string
 
 if TYPE_CHECKING:
     from safeload.policy.decision import Context
 
 __all__ = ["DType", "dtype_of", "extent"]
 
-_MAX_ITEM = 1 << 31
 _MAX_DIMENSIONS = 64
 
 # Flags of numpy's ndarraytypes.h that say what the bytes of an item are.
@@ -32,17 +31,6 @@ _ALIGNED = 0x80
 _OBJECT_FLAGS = 63
 _INHERITED = _REFERENCES | _LIST_PICKLE | _INIT | _PYAPI
 
-_TYPE = re.compile(r"[<>|=]?([biufcOSUVaMm?])(\d{0,10})(?:\[[0-9a-zA-Zμ]{1,12}\])?", re.ASCII)
-_SIZES = {
-    "b": (1,),
-    "i": (1, 2, 4, 8),
-    "u": (1, 2, 4, 8),
-    "f": (2, 4, 8, 10, 12, 16),
-    "c": (8, 16, 20, 24, 32),
-    "O": (4, 8),
-    "M": (8,),
-    "m": (8,),
-}
 _ORDERS = frozenset({"<", ">", "|", "=", b"<", b">", b"|", b"="})
 _UNITS = frozenset({"Y", "M", "W", "D", "h", "m", "s", "ms", "us", "μs", "ns", "ps", "fs", "as", "generic"})
 _RECORDS = frozenset({"numpy.record", "numpy.rec.record", "numpy.core.records.record", "numpy._core.records.record"})
@@ -79,35 +67,18 @@ def _dtype_call(use: Use, context: Context) -> str | None:
     if not 1 <= len(args) <= 3 or any(type(item) not in (int, bool) for item in args[1:]):
         return "its arguments are not a type string and two flags"
     spec = args[0]
-    described: DType | None
     if global_name(spec) in _RECORDS:
         described = DType("V", 0, 0, context.index)
     else:
         text = spec.decode("ascii", "replace") if type(spec) is bytes else spec
-        match = _TYPE.fullmatch(text) if type(text) is str else None
-        if match is None:
+        known = type_string(text) if type(text) is str else None
+        if known is None:
             return "its first argument is not a simple type string such as 'f8'"
-        described = _described(match[1], match[2], context.index)
-        if described is None:
-            return f"there is no type {match[0]!r}"
+        kind, size = known
+        described = DType(kind, size, _OBJECT_FLAGS & _INHERITED | _POINTER if kind == "O" else 0, context.index)
     if use.target is not None:
         context.dtypes[id(use.target)] = described
     return None
-
-
-def _described(kind: str, digits: str, made: int) -> DType | None:
-    if kind == "?":
-        return DType("b", 1, 0, made) if not digits else None
-    kind = "S" if kind == "a" else kind
-    size = int(digits or 0)
-    if kind in "SUV":
-        size = size * 4 if kind == "U" else size
-        return DType(kind, size, 0, made) if size <= _MAX_ITEM else None
-    if not digits:
-        size = {"O": 8, "M": 8, "m": 8}.get(kind, 0)
-    if size not in _SIZES[kind]:
-        return None
-    return DType(kind, size, _OBJECT_FLAGS & _INHERITED | _POINTER if kind == "O" else 0, made)
 
 
 @argument_rule("string-dtype")
@@ -163,7 +134,7 @@ def _read_state(state: tuple[Any, ...], known: DType, context: Context) -> DType
     if subarray is not None or fields is not None:
         if known.kind != "V" or (subarray is not None and fields is not None):
             return "only a void dtype has fields or a shape"
-        if not 0 <= size <= _MAX_ITEM:
+        if not 0 <= size <= MAX_ITEM:
             return "the item size is negative or too large"
         if subarray is not None:
             return _subarray(subarray, known._replace(size=size), flags, context)
@@ -180,7 +151,7 @@ def _read_state(state: tuple[Any, ...], known: DType, context: Context) -> DType
         return "a dtype without references has the flags of one that has them"
     if known.kind not in "SUV":
         return known if size in (-1, known.size) else "the item size is not that of the type"
-    if not 0 <= size <= _MAX_ITEM or (known.kind == "U" and size % 4):
+    if not 0 <= size <= MAX_ITEM or (known.kind == "U" and size % 4):
         return "the item size is impossible for the type"
     return known._replace(size=size)
 
@@ -274,7 +245,7 @@ def _old_state(state: Any, known: DType, use: Use, context: Context) -> str | No
     order, parts, size = state[0 if len(state) == 5 else 1], state[1 if len(state) == 5 else 2 : -2], state[-2]
     if order not in _ORDERS or any(part is not None for part in parts) or type(size) is not int:
         return refused
-    if known.kind in "SUV" and 0 <= size <= _MAX_ITEM:
+    if known.kind in "SUV" and 0 <= size <= MAX_ITEM:
         known = known._replace(size=size)
     elif size not in (-1, known.size):
         return refused

@@ -30,7 +30,7 @@ class _Zip:
         files = reader.files
         if request.loading:
             entry = files[chosen([entry.name for entry in files], request.member, self.name)]
-            return ArchiveSplit(self.name, (Member(entry.name, reader.open(entry)),))
+            return ArchiveSplit(self.name, (Member(entry.name, reader.open(entry), request._replace(member=None)),))
         members: list[Member] = []
         findings: list[Finding] = []
         for entry in files:

@@ -1,0 +1,184 @@
+"""Tar archives (ustar, pax, GNU), read strictly, and never extracted.
+
+Names are text: nothing is written anywhere, a link is never followed, a device is nothing. Rules: every header's sum holds, its numbers
+are plain octal or base 256, sizes belong only to files, and after the end there are zeros only. A sparse file, whose bytes are not
+what the archive holds, is refused, as is every type that readers understand differently.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
+
+from safeload.errors import FormatError, LimitExceededError, TruncatedError
+
+if TYPE_CHECKING:
+    from safeload.formats.blob import Blob
+    from safeload.limits import Limits
+
+__all__ = ["TarEntry", "is_tar", "read_tar"]
+
+_BLOCK = 512
+_OCTAL = re.compile(rb" *([0-7]*)[ \0]*")
+_RECORD = re.compile(rb"([1-9][0-9]{0,9}) ([^=\n]+)=")
+_FILE = frozenset(b"0\x007")
+_NOTHING = frozenset(b"123456")  # links, devices, directories, pipes: no bytes
+_LONG_NAME, _LONG_LINK, _PAX, _PAX_GLOBAL = b"LKxg"
+_MAX_EXTENSION = 1 << 20
+# What a pax record says about a file's bytes and name; one for all files would be read differently.
+_TELLING = frozenset({b"path", b"size", b"linkpath"})
+
+
+class TarEntry(NamedTuple):
+    """A file in an archive: ``name`` as the archive spells it, and where its bytes are."""
+
+    name: str
+    data: int
+    size: int
+
+
+class _Pending(NamedTuple):
+    """What extension headers say about the next file."""
+
+    name: bytes | None = None
+    size: int | None = None
+
+
+def is_tar(blob: Blob) -> bool:
+    """Whether the first block is a tar header, by its sum: for :meth:`Format.recognise`."""
+    block = blob.head(_BLOCK)
+    return len(block) == _BLOCK and any(block) and _sum_holds(block)
+
+
+def read_tar(blob: Blob, limits: Limits) -> list[TarEntry]:
+    """The files in the archive, in order.
+
+    Raises:
+        FormatError: it is damaged, or readers would see different files.
+        LimitExceededError: it has too many entries.
+    """
+    entries: list[TarEntry] = []
+    pending, offset = _Pending(), 0
+    for _ in range(limits.max_members):
+        if offset + _BLOCK > blob.size:
+            raise TruncatedError("the tar archive ends before its end mark; it is incomplete, fetch it again")
+        block = blob.read(offset, _BLOCK)
+        if not any(block):
+            _check_end(blob, offset, pending)
+            return entries
+        offset, pending = _entry(blob, block, offset + _BLOCK, pending, entries)
+    raise LimitExceededError(
+        f"the tar archive has more than max_members={limits.max_members:,} entries; raise Limits(max_members=...)",
+        code="limit.members",
+        stage="read",
+    )
+
+
+def _refuse(what: str) -> NoReturn:
+    raise FormatError(f"the tar archive is not well-formed: {what}; write it again", code="format.tar")
+
+
+def _check_end(blob: Blob, offset: int, pending: _Pending) -> None:
+    if pending != _Pending():
+        _refuse("the last header belongs to no file")
+    if any(any(chunk) for chunk in blob.slice(offset, blob.size - offset).chunks()):
+        _refuse("something follows its end")
+
+
+def _entry(blob: Blob, block: bytes, data: int, pending: _Pending, entries: list[TarEntry]) -> tuple[int, _Pending]:
+    """Take in the entry with the header ``block``; where the next one begins, and what is known of it."""
+    if not _sum_holds(block):
+        _refuse("the sum of a header is wrong")
+    kind, size = block[156], _number(block[124:136])
+    if kind in (_LONG_NAME, _LONG_LINK, _PAX, _PAX_GLOBAL):
+        if size > _MAX_EXTENSION:
+            _refuse("a name, or what else a header holds, is too long")
+        return _next(blob, data, size), _extended(blob.read(data, size), kind, pending)
+    if pending.size is not None:
+        size = pending.size
+    if kind in _NOTHING:
+        if size:
+            _refuse("an entry that has no bytes announces some")
+        return data, _Pending()
+    if kind not in _FILE:
+        sparse = "a sparse file" if kind == ord("S") else "of a type that readers understand differently"
+        _refuse(f"an entry is {sparse}")
+    name = pending.name if pending.name is not None else _name(block)
+    end = _next(blob, data, size)
+    if not name or name.endswith(b"/"):
+        if size:
+            _refuse("a directory has bytes")
+    else:
+        entries.append(TarEntry(name.decode("utf-8", "surrogateescape"), data, size))
+    return end, _Pending()
+
+
+def _next(blob: Blob, data: int, size: int) -> int:
+    end = data + -(-size // _BLOCK) * _BLOCK
+    if end > blob.size:
+        raise TruncatedError("a file in the tar archive ends before it is complete; fetch the archive again")
+    return end
+
+
+def _sum_holds(block: bytes) -> bool:
+    match = _OCTAL.fullmatch(block[148:156])
+    if match is None or not match[1]:
+        return False
+    fields = block[:148] + b" " * 8 + block[156:]
+    return int(match[1], 8) == sum(fields)
+
+
+def _number(field: bytes) -> int:
+    """Octal digits, or (GNU) base 256 with the top bit set."""
+    if field[0] == 0x80:
+        return int.from_bytes(field[1:], "big")
+    match = _OCTAL.fullmatch(field)
+    if match is None:
+        _refuse("a number is none")
+    return int(match[1] or b"0", 8)
+
+
+def _name(block: bytes) -> bytes:
+    name = block[:100].partition(b"\0")[0]
+    prefix = block[345:500].partition(b"\0")[0] if block[257:263] == b"ustar\0" else b""
+    return prefix + b"/" + name if prefix else name
+
+
+def _extended(data: bytes, kind: int, pending: _Pending) -> _Pending:
+    if kind == _LONG_LINK:
+        return pending
+    if kind == _LONG_NAME:
+        if pending.name is not None:
+            _refuse("a file has two names")
+        return pending._replace(name=data.partition(b"\0")[0])
+    for key, value in _records(data):
+        if key.startswith(b"GNU.sparse."):
+            _refuse("an entry is a sparse file")
+        if key not in _TELLING:
+            continue
+        if kind == _PAX_GLOBAL:
+            _refuse("it says the same of all its files")
+        if key == b"path":
+            if pending.name is not None or b"\0" in value:
+                _refuse("a file has two names")
+            pending = pending._replace(name=value)
+        elif key == b"size":
+            if pending.size is not None or re.fullmatch(rb"[0-9]{1,20}", value) is None:
+                _refuse("a size is none")
+            pending = pending._replace(size=int(value))
+    return pending
+
+
+def _records(data: bytes) -> list[tuple[bytes, bytes]]:
+    """The records of a pax header, each a length, a key, ``=``, a value and a line end."""
+    found, at = [], 0
+    while at < len(data):
+        match = _RECORD.match(data, at)
+        if match is None:
+            _refuse("a pax header is damaged")
+        end = at + int(match[1])
+        if end > len(data) or match.end() >= end or data[end - 1 : end] != b"\n":
+            _refuse("a pax header is damaged")
+        found.append((match[2], data[match.end() : end - 1]))
+        at = end
+    return found
