@@ -10,8 +10,24 @@ from pickle import DEFAULT_PROTOCOL, HIGHEST_PROTOCOL, PickleBuffer, PickleError
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from safeload.batch import Batch, Result
     from safeload.checking import check
-    from safeload.defaults import configure, configure_from_file, dump, dumps, is_safe, load, loads, open_fernet, scan
+    from safeload.defaults import (
+        configure,
+        configure_from_file,
+        dump,
+        dump_many,
+        dumps,
+        is_safe,
+        load,
+        load_many,
+        loads,
+        open_fernet,
+        rekey_many,
+        scan,
+        scan_many,
+        verify_many,
+    )
     from safeload.dropin import Pickler, Unpickler
     from safeload.errors import (
         AuditError,
@@ -39,8 +55,13 @@ __version__ = "0.1.0"
 # plain pickles needs no policy.
 _HOME = {
     **dict.fromkeys(
-        ("configure", "configure_from_file", "dump", "dumps", "is_safe", "load", "loads", "open_fernet", "scan"), "safeload.defaults"
+        (
+            "configure", "configure_from_file", "dump", "dump_many", "dumps", "is_safe", "load", "load_many", "loads",
+            "open_fernet", "rekey_many", "scan", "scan_many", "verify_many",
+        ),
+        "safeload.defaults",
     ),
+    **dict.fromkeys(("Batch", "Result"), "safeload.batch"),
     **dict.fromkeys(("Pickler", "Unpickler"), "safeload.dropin"),
     **dict.fromkeys(
         (
@@ -61,6 +82,7 @@ __all__ = [
     "DEFAULT_PROTOCOL",
     "HIGHEST_PROTOCOL",
     "AuditError",
+    "Batch",
     "DecryptionError",
     "EnvelopeError",
     "Finding",
@@ -81,6 +103,7 @@ __all__ = [
     "Policy",
     "PolicyError",
     "Report",
+    "Result",
     "SafeloadError",
     "SchemaError",
     "Severity",
@@ -93,12 +116,17 @@ __all__ = [
     "configure",
     "configure_from_file",
     "dump",
+    "dump_many",
     "dumps",
     "is_safe",
     "load",
+    "load_many",
     "loads",
     "open_fernet",
+    "rekey_many",
     "scan",
+    "scan_many",
+    "verify_many",
 ]
 
 

@@ -19,6 +19,7 @@ from safeload.formats.detect import HEAD, is_pickle_head, known_container
 from safeload.formats.flow_blob import FlowBlob
 from safeload.formats.sources import FileSource, FlowSource, source_for_file
 from safeload.judgements import MAX_BYTES
+from safeload.limits import DEFAULT_LIMITS
 from safeload.pipeline import has_arrays, is_short, rebuild, rebuild_bytes, rebuild_short
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def load_bytes(data: bytes, demands: Demands, options: Options, operation: Opera
 
 def load_path(path: str | os.PathLike[str], demands: Demands, options: Options, operation: Operation) -> Any:
     """Load the artifact in the file at ``path``, which is opened once."""
-    with open_artifact(path) as file:
+    with open_artifact(path, options.limits.max_artifact_bytes) as file:
         return load_file(file, demands, options, operation, whole=True)
 
 
@@ -405,8 +406,12 @@ def validated(loaded: Any, schema: Any, operation: Operation) -> Any:
     return loaded
 
 
-def open_artifact(path: str | os.PathLike[str]) -> Any:
-    """Open a file for reading; what cannot be an artifact is refused with its own message.
+def open_artifact(path: str | os.PathLike[str], limit: int = DEFAULT_LIMITS.max_artifact_bytes) -> Any:
+    """Open a file, or what a URL names, for reading; what cannot be an artifact is refused with its own message.
+
+    Args:
+        path: a path, or a URL as a ``str``. What a URL names is copied into a private file first.
+        limit: bytes to take from a URL.
 
     Raises:
         OSError: as ``open`` does (missing, no permission, a directory).
@@ -414,6 +419,12 @@ def open_artifact(path: str | os.PathLike[str]) -> Any:
     """
     import stat
 
+    if isinstance(path, str) and "://" in path:
+        from safeload.locations import fetch, is_remote, local_path
+
+        if is_remote(path):
+            return fetch(path, limit)
+        path = local_path(path)
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0))
     try:
         mode = os.fstat(descriptor).st_mode

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 from safeload.loader import Loader
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
+    from safeload.batch import Batch
     from safeload.findings import Report
+    from safeload.keys import Key
     from safeload.limits import Limits
 
 __all__ = [
@@ -22,13 +24,18 @@ __all__ = [
     "configure_from_file",
     "current",
     "dump",
+    "dump_many",
     "dumps",
     "is_safe",
     "load",
+    "load_many",
     "loader_with",
     "loads",
     "open_fernet",
+    "rekey_many",
     "scan",
+    "scan_many",
+    "verify_many",
 ]
 
 _lock = threading.Lock()
@@ -144,6 +151,31 @@ def open_fernet(token: bytes | str, key: Any, **options: Any) -> Any:
     return current().open_fernet(token, key, **options)
 
 
+def load_many(sources: Iterable[Any], **options: Any) -> Batch:
+    """Load many artifacts; see :meth:`safeload.Loader.load_many`."""
+    return current().load_many(sources, **options)
+
+
+def scan_many(sources: Iterable[Any], **options: Any) -> Batch:
+    """Report on many artifacts; see :meth:`safeload.Loader.scan_many`."""
+    return current().scan_many(sources, **options)
+
+
+def verify_many(sources: Iterable[Any], **options: Any) -> Batch:
+    """Verify many envelopes; see :meth:`safeload.Loader.verify_many`."""
+    return current().verify_many(sources, **options)
+
+
+def rekey_many(sources: Iterable[Any], new_key: Key | str, **options: Any) -> Batch:
+    """Seal many envelopes anew; see :meth:`safeload.Loader.rekey_many`."""
+    return current().rekey_many(sources, new_key, **options)
+
+
+def dump_many(items: Iterable[tuple[Any, Any]], **options: Any) -> Batch:
+    """Write many objects; see :meth:`safeload.Loader.dump_many`."""
+    return current().dump_many(items, **options)
+
+
 def is_safe(source: Any, **options: Any) -> bool:
     """Whether :func:`scan` finds ``source`` clean."""
     return scan(source, **options).verdict == "clean"
@@ -160,5 +192,10 @@ for _function, _method in (
     (open_fernet, Loader.open_fernet),
     (dumps, Loader.dumps),
     (scan, Loader.scan),
+    (load_many, Loader.load_many),
+    (scan_many, Loader.scan_many),
+    (verify_many, Loader.verify_many),
+    (rekey_many, Loader.rekey_many),
+    (dump_many, Loader.dump_many),
 ):
     _document(_function, _method)

@@ -69,6 +69,27 @@ class SafeloadError(Exception):
         self.stage = stage or self.default_stage
         self.report = report
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # By name: the classes that _mixed makes are no attributes of this module. What is only for the pipeline stays.
+        home, base = _MIXED.get(type(self), (type(self), None))
+        return _restored, (home, base, str(self.args[0]), self.code, self.stage, self.report)
+
+
+def _restored(
+    home: type[SafeloadError],
+    base: type[Exception] | None,
+    message: str,
+    code: str,
+    stage: str,
+    report: Report | None,
+) -> SafeloadError:
+    kind: Any = home
+    other: Any = base
+    error: SafeloadError = (kind if other is None else _mixed_class(kind, other))(
+        message, code=code, stage=stage, report=report
+    )
+    return error
+
 
 class FormatError(SafeloadError, pickle.UnpicklingError):
     """The bytes are not a well-formed artifact of a format that safeload reads."""
@@ -206,9 +227,14 @@ def _mixed(cls: type[_Error], error: Exception) -> type[_Error]:
     return mixed
 
 
+_MIXED: dict[type, tuple[type, type[Exception]]] = {}
+
+
 @functools.cache
 def _mixed_class(cls: Any, base: type[Exception]) -> Any:
-    return type(cls.__name__, (cls, base), {"__module__": __name__, "__doc__": cls.__doc__})
+    mixed = type(cls.__name__, (cls, base), {"__module__": __name__, "__doc__": cls.__doc__})
+    _MIXED[mixed] = cls, base
+    return mixed
 
 
 class SchemaError(SafeloadError, pickle.UnpicklingError):

@@ -14,6 +14,7 @@ from safeload.artifact import Demands, load_bytes, load_file, load_path
 from safeload.audit import SILENT
 from safeload.formats.base import WriteRequest
 from safeload.limits import DEFAULT_LIMITS, Limits
+from safeload.many import Many
 from safeload.policy import Policy, resolve_policy
 from safeload.verdict import Options
 
@@ -32,8 +33,8 @@ __all__ = ["Loader", "Policy"]
 _NOTHING_GIVEN = (None, None, None, None, None, None, None, "ASCII")
 
 
-class Loader:
-    """Loads, writes and scans artifacts under fixed choices.
+class Loader(Many):
+    """Loads, writes and scans artifacts under fixed choices; many of them with the methods of :class:`~safeload.many.Many`.
 
     Args:
         policy: what artifacts may contain: ``None`` (packs ``data`` and ``numpy``), a pack's name, a policy file, a list of
@@ -77,6 +78,13 @@ class Loader:
     def __repr__(self) -> str:
         return f"<Loader policy={self.policy!r} keys={self.keys!r}>"
 
+    def __reduce__(self) -> tuple[object, ...]:
+        if self.keys is not None:
+            raise TypeError(
+                "a loader with keys is never pickled: a pickle of a key leaks it; make the loader where it is used"
+            )
+        return _remade, (self.policy, self.audit, self.limits, None if self.signers is None else dict(self.signers))
+
     def load(
         self,
         source: Any,
@@ -102,7 +110,7 @@ class Loader:
         left right behind it, as ``pickle.load`` does; pipes and sockets work too.
 
         Args:
-            source: path, or binary file with ``read`` and ``readline``.
+            source: path, URL (as a ``str``, through ``fsspec``), or binary file with ``read`` and ``readline``.
             policy, keys, limits, audit: instead of this loader's.
             context: the context an envelope was sealed with: a binding, or (purpose, binding).
             schema: a JSON Schema (dict, path or registered name) that the object must match.
@@ -227,7 +235,7 @@ class Loader:
 
         Args:
             obj: the object.
-            target: path, or binary file with ``write``.
+            target: path, URL (as a ``str``, through ``fsspec``), or binary file with ``write``.
             protocol: as for ``pickle.dump``; envelopes default to 5.
             codec: how ``obj`` is written: ``"pickle"``, or another one of :func:`safeload.codecs`.
             key: a key that can sign.
@@ -248,6 +256,18 @@ class Loader:
             raise TypeError("file must have a 'write' attribute")
         sealing = {"context": context, "version": version, "expires_in": expires_in}
         _check_dump(codec, key, sealing, compress)
+        if isinstance(target, str) and "://" in target:
+            from safeload.locations import RemoteFile, is_remote, local_path
+
+            if is_remote(target):
+                with RemoteFile(target) as file:
+                    self.dump(
+                        obj, file, protocol, codec=codec, key=key, schema=schema, fix_imports=fix_imports,
+                        buffer_callback=buffer_callback, compress=compress, **sealing,
+                    )  # fmt: skip
+                    file.commit()
+                return
+            target = local_path(target)
         with self.audit.operation("dump") as operation:
             _validated(obj, schema, operation)
             if codec != "pickle":
@@ -312,7 +332,7 @@ class Loader:
         """Everything that can be known about an artifact without loading it. Executes nothing.
 
         Args:
-            source: path, open binary file (read to its end), or bytes-like object.
+            source: path or URL, open binary file (read to its end), or bytes-like object.
             policy, keys, limits: instead of this loader's. Without keys an envelope's payload is not looked at.
             context: the context an envelope was sealed with.
 
@@ -376,6 +396,10 @@ class Loader:
             ),
             self.audit if audit is None else _auditor(audit),
         )
+
+
+def _remade(policy: Policy, audit: Auditor, limits: Limits, signers: dict[str, Any] | None) -> Loader:
+    return Loader(policy=policy, audit=audit, limits=limits, signers=signers)
 
 
 def _programs(paths: Iterable[str | os.PathLike[str]]) -> Iterator[Program]:

@@ -40,15 +40,15 @@ if TYPE_CHECKING:
     from safeload.program import Program
     from safeload.verdict import Judgement
 
-__all__ = ["scan"]
+__all__ = ["envelope_facts", "scan"]
 
 
 def scan(source: Any, demands: Demands, options: Options, operation: Operation) -> Report:
-    """The report of ``source``: a path, an open binary file, or bytes-like."""
+    """The report of ``source``: a path or URL, an open binary file, or bytes-like."""
     if isinstance(source, (str, os.PathLike)):
         path = os.fsdecode(source)
         try:
-            with open_artifact(source) as file:
+            with open_artifact(source, options.limits.max_artifact_bytes) as file:
                 return _scan_file(file, path, demands, options, operation)
         except SafeloadError as error:
             return Report(*_of_error(error), path=path)
@@ -148,7 +148,7 @@ def _scan_envelope(
     try:
         opened = open_envelope(data, demands, operation)
         signed = signer_options(opened, demands, options)
-        facts["envelope"] = _envelope_facts(opened)
+        facts["envelope"] = envelope_facts(opened)
         if not is_pickled(opened):
             request = request_of(demands, signed, loading=False)
             known = payload_format(opened, signed)
@@ -167,7 +167,8 @@ def _scan_envelope(
     return report_of([judgement], **facts)
 
 
-def _envelope_facts(opened: Opened) -> dict[str, Any]:
+def envelope_facts(opened: Opened) -> dict[str, Any]:
+    """What is known about a verified envelope, without its payload."""
     return {
         "verified": True,
         "key_id": opened.key_id.hex(),

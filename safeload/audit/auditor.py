@@ -227,6 +227,24 @@ class Auditor:
 
             self._extra["host"] = clean(_host_name())
 
+    def __reduce__(self) -> tuple[object, ...]:
+        for name, sink, _ in self._entries:
+            if not getattr(sink, "crosses", False):
+                raise TypeError(
+                    f"the audit sink {name!r} cannot cross into another process; use a trail (its path), or threads"
+                )
+        return Auditor, (self.sinks, self.required, self.host)
+
+    def replay(self, event: Event) -> None:
+        """Give an event of another process to the sinks that could not cross into it."""
+        for name, sink, _ in self._entries:
+            if not getattr(sink, "crosses", False):
+                try:
+                    sink.emit(event)
+                except Exception:  # noqa: BLE001  the boundary to foreign code, as in deliver
+                    with self._lock:
+                        self._dropped[name] += 1
+
     @property
     def active(self) -> bool:
         """Whether anything but ``sys.audit`` hooks listens; what is costly to tell need not be gathered otherwise."""

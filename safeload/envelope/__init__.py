@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from safeload.envelope.files import decrypt_to, open_file, open_path, verify_path
     from safeload.envelope.inspect import inspect_prelude
     from safeload.envelope.mapped import open_snapshot, unsafe_open_mapped
-    from safeload.envelope.reseal import cosign, rekey, rekey_path
+    from safeload.envelope.reseal import cosign, rekey, rekey_path, rekey_to
     from safeload.envelope.write import seal_path, seal_to
 
 __all__ = [
     "CODECS", "PUBLIC_MESSAGE", "AtomicFile", "Layout", "Opened", "cosign", "decrypt_to", "inspect_prelude",
     "is_envelope", "open_bytes", "open_detached", "open_detached_path", "open_fernet", "open_file", "open_path",
-    "open_snapshot", "rekey", "rekey_path", "seal", "seal_detached", "seal_path", "seal_to", "unsafe_open_mapped",
+    "open_snapshot", "rekey", "rekey_path", "rekey_to", "seal", "seal_detached", "seal_path", "seal_to", "unsafe_open_mapped",
     "verify_detached_path", "verify_path",
 ]  # fmt: skip
 
@@ -38,7 +38,7 @@ _LATER = {
     "files": ["decrypt_to", "open_file", "open_path", "verify_path"],
     "inspect": ["inspect_prelude"],
     "mapped": ["open_snapshot", "unsafe_open_mapped"],
-    "reseal": ["cosign", "rekey", "rekey_path"],
+    "reseal": ["cosign", "rekey", "rekey_path", "rekey_to"],
     "write": ["seal_path", "seal_to"],
 }
 _MODULE_OF = {name: module for module, names in _LATER.items() for name in names}

@@ -14,11 +14,12 @@ from safeload.envelope import wire
 from safeload.envelope.atomic import AtomicFile
 from safeload.envelope.body import Body, prepare
 from safeload.envelope.cosignatures import EMPTY
-from safeload.envelope.opening import OpenOptions, make_demand, open_memory, private_bytes
+from safeload.envelope.opening import Demand, OpenOptions, make_demand, open_memory, private_bytes
 from safeload.envelope.parts import MemorySource, Piece
 from safeload.envelope.primitives import Context, context_digest, index_digest, message
 from safeload.envelope.sealing import Draft, draft, write_envelope
-from safeload.envelope.views import FileView, open_descriptor
+from safeload.envelope.views import FileView, View, open_descriptor, view_of
+from safeload.envelope.write import emit_to
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from safeload.envelope.keying import Keys
     from safeload.envelope.opened import Opened
 
-__all__ = ["cosign", "rekey", "rekey_path"]
+__all__ = ["cosign", "rekey", "rekey_path", "rekey_to"]
 
 _SAME = "same"
 
@@ -69,23 +70,38 @@ def rekey_path(
     **options: Unpack[OpenOptions],
 ) -> None:
     """The same for a file of any size, in bounded memory; ``target`` is the same file if it is not given."""
-    from safeload.envelope.opened import Opened
-
     context = options.get("context") if new_context is _SAME else new_context
     demand = make_demand(keys, **options)
     descriptor = open_descriptor(path)
     try:
-        view = FileView(descriptor)
-        prepared = prepare(view, demand)
-        for _ in prepared.body.chunks():
-            pass
-        opened = Opened(memoryview(b""), prepared.head.prelude, prepared.claims, prepared.head.entry)
-        plan = _redraft(opened, new_key, context, cosigners)
+        plan, body = _verified_plan(FileView(descriptor), demand, new_key, context, cosigners)
         with AtomicFile(path if target is None else target) as file:
-            write_envelope(plan, _BodySource(prepared.body), file.write)
+            write_envelope(plan, body, file.write)
             file.commit()
     finally:
         os.close(descriptor)
+
+
+def rekey_to(file: Any, source: Any, keys: Keys, new_key: Any, **options: Unpack[OpenOptions]) -> None:
+    """The same from one open binary file (a regular one, which is read twice) to another, with the same context."""
+    view = view_of(source)
+    if not view.seekable:
+        raise TypeError("an envelope is sealed anew from a regular file: it is read twice")
+    plan, body = _verified_plan(view, make_demand(keys, **options), new_key, options.get("context"), ())
+    write_envelope(plan, body, emit_to(file.write))
+
+
+def _verified_plan(
+    view: View, demand: Demand, key: Any, context: Any, cosigners: Sequence[Any]
+) -> tuple[Draft, _BodySource]:
+    """What is to be written, after every byte was verified."""
+    from safeload.envelope.opened import Opened
+
+    prepared = prepare(view, demand)
+    for _ in prepared.body.chunks():
+        pass
+    opened = Opened(memoryview(b""), prepared.head.prelude, prepared.claims, prepared.head.entry)
+    return _redraft(opened, key, context, cosigners), _BodySource(prepared.body)
 
 
 def _redraft(opened: Opened, key: Any, context: Any, cosigners: Sequence[Any]) -> Draft:

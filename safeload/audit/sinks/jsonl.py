@@ -76,6 +76,16 @@ class JsonlSink:
         self._mutex = threading.Lock()
         _live.add(self)
 
+    @property
+    def crosses(self) -> bool:
+        """Whether it works in another process too: all writers of a trail make one chain. A key does not cross."""
+        return self._key is None
+
+    def __reduce__(self) -> tuple[object, ...]:
+        if self._key is not None:
+            raise TypeError("a trail with a key is never pickled: a pickle of a key leaks it")
+        return _again, (str(self.path), self._fsync, self._timeout)
+
     @classmethod
     def of(cls, value: object, /) -> Self | None:
         """A sink for a path."""
@@ -209,6 +219,10 @@ class JsonlSink:
             error.errno or 0, f"{error.strerror or type(error).__name__}: give this process the right to append to it"
         )
         return AuditError(f"cannot write the trail {self.path}: {advice}", code="audit.unwritable")
+
+
+def _again(path: str, fsync: bool, lock_timeout: float) -> JsonlSink:
+    return JsonlSink(path, fsync=fsync, lock_timeout=lock_timeout)
 
 
 def _find_tail(data: bytes, *, whole: bool) -> _Tail | None:

@@ -1,0 +1,173 @@
+"""Work spread by ``joblib.Parallel``: threads, processes, or what joblib is configured with (Dask, Ray).
+
+Tasks go out in windows: so many are taken from the sources, done, and their results handed out before more are taken. This
+is what bounds memory however slow the caller is (joblib alone goes on working while nobody takes its results), keeps the
+sources in the caller's thread, and says which tasks are in doubt when a process dies: each of those is done again
+by itself, and the one that kills its process again is the culprit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import warnings
+from typing import TYPE_CHECKING, Any, Final
+
+from safeload.batch.work import Outcome, Packed, run_packed
+from safeload.errors import LoadError
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator, Sequence
+
+    from safeload.batch.work import Task, Work
+
+__all__ = ["Spread"]
+
+_MANY: Final = 32  # fewer tasks than this are not worth starting processes for
+
+
+class Spread:
+    """How the tasks of a run are spread. Joblib's configuration is read here, once.
+
+    Args:
+        work: what is done with each.
+        jobs: how many at a time; ``None`` for joblib's configuration, else one per processor.
+        backend: a backend of joblib; ``None`` for joblib's configuration, else threads or processes.
+        processes: prefer processes where nothing else is said, there are many tasks and the work can be done there.
+        ordered: whether outcomes come in the order of the tasks, or as they are completed.
+        ahead: tasks in a window for each job.
+
+    Raises:
+        ValueError: the work cannot be done on this backend; the message says how it can.
+    """
+
+    def __init__(
+        self, work: Work, *, jobs: int | None, backend: Any, processes: bool, ordered: bool, ahead: int
+    ) -> None:
+        import joblib
+
+        if jobs is not None and (type(jobs) is not int or not jobs):
+            raise ValueError(f"jobs is a number of workers, or -1 for one per processor, not {jobs!r}")
+        self._work = work
+        self._packed = b""
+        jobs = _configured_jobs() if jobs is None else jobs
+        as_generator = "generator" if ordered else "generator_unordered"
+        kinds = {"threads": None, "processes": None}
+        made = {
+            kind: joblib.Parallel(
+                n_jobs=jobs, backend=backend, prefer=None if backend is not None else kind, return_as=as_generator
+            )
+            for kind in kinds
+        }
+        self._threads, self._processes = made["threads"], made["processes"]
+        # Where a backend is given or configured, the preference changes nothing.
+        self._chosen = type(_backend(self._threads)) is type(_backend(self._processes))
+        if self._chosen and not _shares_memory(self._threads):
+            self._pack()
+        self._wants_processes = processes and not self._chosen and not work.why_here()
+        self._size = max(1, ahead) * max(1, _backend(self._threads).effective_n_jobs(self._threads.n_jobs))
+
+    @property
+    def local(self) -> bool:
+        """Whether the work is certain to be done in this process."""
+        return not self._packed and not self._wants_processes
+
+    def _pack(self) -> None:
+        why = self._work.why_here()
+        if why:
+            raise ValueError(why)
+        self._packed = self._work.packed()
+
+    def outcomes(self, tasks: Iterator[Task]) -> Generator[tuple[Task, Outcome], None, None]:
+        """Every task with its outcome. An error of ``tasks`` itself is raised after the outcomes of those before it."""
+        parallel = self._threads
+        with contextlib.ExitStack() as stack:
+            started = False
+            while True:
+                window, failure = _taken(tasks, self._size)
+                if window and not started:
+                    if self._wants_processes and len(window) >= _MANY:
+                        self._pack()
+                        parallel = self._processes
+                    stack.enter_context(parallel)
+                    started = True
+                if window:
+                    yield from self._window(parallel, window)
+                if failure is not None:
+                    raise failure
+                if len(window) < self._size:
+                    return
+
+    def _window(self, parallel: Any, window: Sequence[Task]) -> Generator[tuple[Task, Outcome], None, None]:
+        left = {task.number: task for task in window}
+        done = self._done(parallel, window)
+        with contextlib.closing(done):
+            while left:
+                try:
+                    outcome = next(done)
+                except OSError:
+                    raise  # the cluster is gone, not a task
+                except Exception:  # noqa: BLE001 - a process died, or what it gave could not be brought here
+                    break
+                yield left.pop(outcome.number), outcome
+        for task in list(left.values()):
+            del left[task.number]
+            yield task, self._alone(parallel, task)
+
+    def _alone(self, parallel: Any, task: Task) -> Outcome:
+        try:
+            with contextlib.closing(self._done(parallel, [task])) as done:
+                return next(done)
+        except OSError:
+            raise
+        except Exception as error:  # noqa: BLE001 - see _window
+            message = (
+                f"the process that worked on it ended ({type(error).__name__}), alone as well; was there enough memory? "
+                "Treat the artifact as hostile"
+            )
+            lost = LoadError(message, code="batch.process-died")
+            lost.__cause__ = error
+            return Outcome(task.number, error=lost)
+
+    def _done(self, parallel: Any, tasks: Sequence[Task]) -> Generator[Outcome, None, None]:
+        from joblib import delayed
+
+        if not self._packed:
+            calls = (delayed(self._work.do)(task) for task in tasks)
+        else:
+            calls = (delayed(run_packed)(self._packed, task) for task in tasks)
+        results = parallel(calls)
+        try:
+            for result in results:
+                yield result.open() if isinstance(result, Packed) else result
+        finally:
+            with warnings.catch_warnings():
+                # joblib warns of results that nobody took; whoever stops early knows.
+                warnings.simplefilter("ignore")
+                results.close()
+
+
+def _taken(tasks: Iterator[Task], size: int) -> tuple[list[Task], Exception | None]:
+    taken: list[Task] = []
+    try:
+        for task in itertools.islice(tasks, size):
+            taken.append(task)  # noqa: PERF402 - what came before an error is kept
+    except Exception as error:  # noqa: BLE001 - the sources' own; what came before it is done first
+        return taken, error
+    return taken, None
+
+
+def _backend(parallel: Any) -> Any:
+    return parallel._backend  # noqa: SLF001 - joblib tells it nowhere else
+
+
+def _shares_memory(parallel: Any) -> bool:
+    return bool(getattr(_backend(parallel), "supports_sharedmem", False))
+
+
+def _configured_jobs() -> int | None:
+    """``None`` where joblib is configured with a number of jobs, which it then takes itself; else all processors."""
+    import joblib
+
+    config = getattr(getattr(joblib.parallel, "_backend", None), "config", None) or {}
+    return None if type(config.get("n_jobs")) is int else -1
