@@ -74,6 +74,8 @@ _HOME = {
     **dict.fromkeys(("Key", "KeyEntry", "KeyRing"), "safeload.keys"),
     "check": "safeload.checking",
     "Limits": "safeload.limits",
+    "migration": "safeload.validate.versions",
+    "register_json": "safeload.formats.jsontext.registry",
     "Loader": "safeload.loader",
     "Policy": "safeload.loader",
 }  # fmt: skip

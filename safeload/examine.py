@@ -257,6 +257,9 @@ class Examined:
         )
         facts = {"container": self.container, **facts}
         report = report_of(self.judgements, findings=self.findings, **facts)
+        named = getattr(self.split, "globals", ())  # by the format itself, not in a stream
+        if named:
+            report = replace(report, globals=tuple(dict.fromkeys((*report.globals, *named))))
         if not self.members:
             return report
         if not kept and not self.judgements and not self.findings:

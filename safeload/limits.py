@@ -24,7 +24,7 @@ class Limits:
         max_probes: longest chain of colliding keys in one dict or set.
         max_constructed_keys: dict keys and set members in one stream that a call made, so that their hash is not known
             beforehand (numpy scalars do not count).
-        max_integer_digits: length of an integer written as text (protocol 0).
+        max_integer_digits: length of a number written as text (protocol 0, JSON).
         max_global_name: length of a module or attribute name.
         max_globals: distinct globals in one artifact.
         max_operations: imports, calls and state sets in one stream.
@@ -33,6 +33,8 @@ class Limits:
         max_depth: containers inside containers.
         max_unpacked_bytes: what all compressed parts of an artifact unpack to, together.
         max_ratio: unpacked bytes per packed byte, for what unpacks to more than 64 MiB.
+        max_json_bytes: size of a JSON text, which is parsed in memory; its objects take some ten times as much.
+        max_json_depth: nesting of arrays and objects in a JSON text.
     """
 
     max_artifact_bytes: int = 1 << 36
@@ -51,6 +53,8 @@ class Limits:
     max_depth: int = 6
     max_unpacked_bytes: int = 1 << 34
     max_ratio: int = 1_000
+    max_json_bytes: int = 1 << 29
+    max_json_depth: int = 200
 
     def __post_init__(self) -> None:
         for field in fields(self):

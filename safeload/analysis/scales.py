@@ -257,7 +257,7 @@ class Scales:
 
     def check_collisions(self, keys: list[Any]) -> None:
         """Check how often the keys of one dict or set collide, by their real hashes."""
-        from safeload.analysis.collisions import longest_probe
+        from safeload.collisions import longest_probe
 
         self.spend(len(keys))
         # Keys are told apart by their text: strings hash randomly, so an author cannot make this step collide.

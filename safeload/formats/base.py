@@ -133,7 +133,10 @@ class Parts(Protocol):
 
 
 class Split(Protocol):
-    """An artifact taken apart."""
+    """An artifact taken apart.
+
+    It may have ``globals`` as well: names that the format itself would look up, for reports.
+    """
 
     @property
     def container(self) -> str:

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from safeload.analysis import shapes
-from safeload.analysis.collisions import longest_probe
 from safeload.analysis.hashing import KeyWalk
 from safeload.analysis.shapes import is_harmless, is_plain
+from safeload.collisions import longest_probe
 from safeload.errors import FormatError, LimitExceededError
 from safeload.limits import DEFAULT_LIMITS, Limits
 
