@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
@@ -65,6 +65,7 @@ def _read_array(node: dict[str, Any]) -> Any:
         raise MisfitError("shape is a list of lengths")
     if order not in ("C", "F") or type(order) is not str:
         raise MisfitError("order is C or F")
+    layout: Literal["C", "F"] = "C" if order == "C" else "F"
     data = bytes_of(node["v"])
     if not dtype.itemsize:
         raise MisfitError("items of no bytes make no array")
@@ -72,8 +73,8 @@ def _read_array(node: dict[str, Any]) -> Any:
         raise MisfitError("shape and dtype announce another number of bytes than there are")
     try:
         if not data:
-            return np.empty(tuple(shape), dtype, order=order)
-        array = np.frombuffer(bytearray(data), dtype).reshape(tuple(shape), order=order)
+            return np.empty(tuple(shape), dtype, order=layout)
+        array = np.frombuffer(bytearray(data), dtype).reshape(tuple(shape), order=layout)
     except (ValueError, TypeError, OverflowError, MemoryError):
         raise MisfitError("NumPy has no array of this shape") from None
     _check_booleans(array)
