@@ -1,0 +1,98 @@
+"""HDF5 files: groups as nested dicts, datasets as arrays, whole or in part; without what leads out of the file.
+
+A file that has a Keras model's configuration is one: it is judged as a model, and loaded as one where Keras is installed.
+Rule: what is not data in this very file (links, external storage, virtual datasets, references, plugins) is a finding.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from safeload.errors import FormatError
+from safeload.formats.base import GENERIC, NO
+from safeload.formats.blob import MemoryBlob
+from safeload.formats.hdf5.library import Library, find_signature
+from safeload.formats.hdf5.tree import Tree
+from safeload.formats.hdf5.values import built, pickled_values
+from safeload.formats.pickled_bytes import seems_pickled
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from safeload.findings import Finding
+    from safeload.formats.base import Parts, Request, Stream, WriteRequest
+    from safeload.formats.blob import Blob
+
+__all__ = ["CODECS", "FORMAT"]
+
+_USER_BLOCK_READ = 1 << 20
+
+
+class _Hdf5:
+    name = "hdf5"
+
+    def recognise(self, blob: Blob) -> int:
+        return NO if find_signature(blob) is None else GENERIC
+
+    def split(self, blob: Blob, request: Request) -> _Split:
+        _check_user_block(blob)
+        split = _Split(blob, request)
+        if not request.loading:
+            split.close()
+        return split
+
+
+def _check_user_block(blob: Blob) -> None:
+    """What stands before the file must be nothing to another program."""
+    start = find_signature(blob)
+    if start and seems_pickled(blob.read(0, min(start, _USER_BLOCK_READ))):
+        raise FormatError(
+            "the file is pickle and hdf5 at once: programs would read different things from it, so it is refused",
+            code="format.polyglot",
+        )
+
+
+class _Split:
+    container = "hdf5"
+    members = ()
+
+    def __init__(self, blob: Blob, request: Request) -> None:
+        self._request = request
+        self._library = Library(blob)
+        try:
+            self._tree = Tree(self._library, request.limits, request.member)
+            part = request.index is not None
+            if not part:
+                self._tree.check_announced()
+            elif self._tree.root.kind == "group":
+                raise ValueError("index= reads a part of an array: name a dataset with member=")
+            self.streams: Sequence[Stream] = pickled_values(
+                self._library, self._tree, request.limits, keep=request.loading, index=request.index
+            )
+        except BaseException:
+            self.close()
+            raise
+        self.findings: Sequence[Finding] = self._tree.findings
+
+    def rebuild(self, parts: Parts) -> Any:  # noqa: ARG002
+        try:
+            return built(self._library, self._tree, index=self._request.index, mmap=self._request.mmap)
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        self._library.close()
+
+
+class _Codec:
+    # Private (0x8000 and up), named in the claims: readers of every version refuse 13, the next number to be assigned.
+    name, number, reads, code = "hdf5", 0x8001, "hdf5", False
+
+    def encode(self, obj: Any, request: WriteRequest) -> Sequence[Any]:
+        from safeload.formats.hdf5.write import encoded
+
+        return (encoded(obj, request.compress),)
+
+
+FORMAT = _Hdf5()
+CODECS = (_Codec(),)

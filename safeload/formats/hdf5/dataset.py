@@ -1,0 +1,283 @@
+"""A dataset of an HDF5 file: judged by what it announces, read in a box.
+
+Rules: nothing is read through libhdf5 before its bytes were unpacked and measured here; numbers are not read through it at
+all; what a dataset announces is set against what is stored for it before memory is taken. The dataset stays open from its
+judgement to its reading, so that what was judged is what is read.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from safeload.errors import FormatError, LimitExceededError
+from safeload.formats.hdf5.box import box_of
+from safeload.formats.hdf5.chunks import Filter, check_filters, unpack
+from safeload.formats.hdf5.types import Layout, layout_of, same_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from safeload.formats.hdf5.box import Box
+    from safeload.formats.hdf5.library import Library
+    from safeload.limits import Limits
+
+__all__ = ["Dataset", "check_announced"]
+
+# Below this nothing is called a bomb: arrays of zeros are ordinary.
+_RATIO_FROM = 1 << 26
+_MAX_RANK = 32
+
+
+def check_announced(announced: int, stored: int, limits: Limits) -> None:
+    """Refuse what announces much more than is stored for it.
+
+    Raises:
+        LimitExceededError: more than ``max_unpacked_bytes``, or than ``max_ratio`` times what is stored.
+    """
+    if announced > max(limits.max_unpacked_bytes, stored):
+        raise LimitExceededError(
+            f"the HDF5 file announces {announced:,} bytes of arrays, over max_unpacked_bytes={limits.max_unpacked_bytes:,}; "
+            "raise Limits(max_unpacked_bytes=...), or read a part with member= and index=",
+            code="limit.unpacked-bytes",
+        )
+    if announced > _RATIO_FROM and announced > limits.max_ratio * stored:
+        raise LimitExceededError(
+            f"the HDF5 file announces {announced:,} bytes of arrays and stores {stored:,}, a ratio over "
+            f"max_ratio={limits.max_ratio}; if that is meant raise Limits(max_ratio=...), or read a part with member= and index=",
+            code="limit.ratio",
+        )
+
+
+class Dataset:
+    """One dataset.
+
+    Args:
+        library: the file. identifier: the open ``DatasetID``. limits: bounds.
+
+    Raises:
+        FormatError: it is not one that safeload reads.
+    """
+
+    def __init__(self, library: Library, identifier: Any, limits: Limits) -> None:
+        self._library = library
+        self._id = identifier
+        self._limits = limits
+        h5d, h5s = library.h5py.h5d, library.h5py.h5s
+        properties = identifier.get_create_plist()
+        self._kind = properties.get_layout()
+        # Before anything else is asked: a virtual dataset looks for its sources when it is asked for its shape.
+        if self._kind == h5d.VIRTUAL:
+            raise FormatError("a virtual dataset, which takes its data from other files", code="hdf5.virtual-dataset")
+        if properties.get_external_count():
+            raise FormatError("a dataset that stores its data in other files", code="hdf5.external-storage")
+        datatype = identifier.get_type()
+        self.layout: Layout = layout_of(library, datatype)
+        self.dtype: Any = datatype.dtype
+        self._same = same_bytes(library, datatype, self.dtype)
+        space = identifier.get_space()
+        self.empty: bool = space.get_simple_extent_type() == h5s.NULL
+        self.shape: tuple[int, ...] = () if self.empty else tuple(map(int, space.shape))
+        if len(self.shape) > _MAX_RANK:
+            raise FormatError("a dataset of more dimensions than HDF5 has")
+        self.stored = int(identifier.get_storage_size())
+        self._filters = tuple(
+            Filter(found[0], tuple(map(int, found[2]))) for found in map(properties.get_filter, range(properties.get_nfilters()))
+        )
+        self._chunk: tuple[int, ...] = ()
+        if self._kind == h5d.CHUNKED:
+            self._chunk = tuple(map(int, properties.get_chunk()))
+            check_filters(self._filters, elements=math.prod(self._chunk), size=self.layout.size)
+        elif self._filters:
+            raise FormatError("a dataset without chunks has filters, which no writer makes", code="hdf5.filter")
+        if self.layout.lengths and (
+            self._kind == h5d.COMPACT or properties.fill_value_defined() == h5d.FILL_VALUE_USER_DEFINED
+        ):
+            self._plain_fill(properties)
+        self._properties = properties
+        self._index: dict[tuple[int, ...], tuple[int, int, int]] | None = None
+
+    def _plain_fill(self, properties: Any) -> None:
+        raise FormatError(
+            "a dataset of variable length that is stored in its header or has a fill value, which safeload does not read",
+            code="format.unsupported",
+        )
+
+    @property
+    def announced(self) -> int:
+        """Bytes of the whole array in memory."""
+        return 0 if self.empty else math.prod(self.shape) * int(self.dtype.itemsize)
+
+    def read(self, index: Any = None, *, mmap: bool = False) -> Any:
+        """The array, or ``array[index]``; a scalar as NumPy's scalar, text as ``str``, an empty dataset as ``None``.
+
+        Raises:
+            FormatError: what is stored is not what was announced.
+            LimitExceededError: it is more than a limit allows.
+            TypeError, IndexError: ``index`` does not fit the array.
+        """
+        if self.empty:
+            return None
+        box = box_of(self.shape, index)
+        size = math.prod(box.shape) * int(self.dtype.itemsize)
+        check_announced(size, self.stored, self._limits)
+        array = self._read(box, mmap=mmap)
+        if array.dtype.kind == "b":
+            import numpy as np
+
+            array = array.view(np.uint8) != 0  # a byte that is neither 0 nor 1 would be both
+        if array.dtype.kind == "O":
+            array = _with_text(array, self.dtype)
+        if box.index is not None:
+            array = array[box.index]
+        return array[()] if getattr(array, "shape", None) == () else array
+
+    def _read(self, box: Box, *, mmap: bool) -> Any:
+        import numpy as np
+
+        h5d = self._library.h5py.h5d
+        if not math.prod(box.shape):
+            return np.empty(box.shape, self.dtype)
+        if self._kind == h5d.CHUNKED:
+            return self._chunked(box)
+        if self._kind == h5d.CONTIGUOUS:
+            return self._contiguous(box, mmap=mmap)
+        if self.stored != math.prod(self.shape) * self.layout.size:
+            raise FormatError("a dataset in the HDF5 file is not as large as it announces")
+        return self._through_library(box)
+
+    def _contiguous(self, box: Box, *, mmap: bool) -> Any:
+        import numpy as np
+
+        offset = self._id.get_offset()
+        if offset is None:
+            return self._filled(box.shape) if not self.layout.lengths else self._through_library(box)
+        if self.stored != math.prod(self.shape) * self.layout.size:
+            raise FormatError("a dataset in the HDF5 file is not as large as it announces")
+        row = math.prod(self.shape[1:]) * self.layout.size
+        first, last = box.bounds[0] if box.bounds else (0, 1)
+        blob = self._library.blob
+        take = blob.mapped if mmap and self._same else blob.view
+        data = take(offset + first * row, (last - first) * row)
+        if not self._same:
+            self._check_lengths(data)
+            return self._through_library(box)
+        array = np.frombuffer(data, self.dtype).reshape(((last - first), *self.shape[1:]) if self.shape else ())
+        array = array[(slice(None), *(slice(*bound) for bound in box.bounds[1:]))] if self.shape else array
+        return array if array.flags.writeable and (mmap or array.flags.c_contiguous) else array.copy()
+
+    def _chunked(self, box: Box) -> Any:
+        elements, size = math.prod(self._chunk), self.layout.size
+        result = self._filled(box.shape) if self._same else None
+        for place, (offset, packed, mask) in self._chunks(box):
+            check_announced(elements * size, packed, self._limits)
+            data = unpack(self._library.blob.view(offset, packed), self._filters, mask, elements=elements, size=size)
+            if data is None and self.layout.lengths:
+                raise FormatError("data of variable length behind a filter for numbers", code="hdf5.filter")
+            if data is not None and result is None:
+                self._check_lengths(data)
+            elif data is None:
+                result = None
+                self._same = False
+            else:
+                self._place(result, data, place, box)
+        return self._through_library(box) if result is None else result
+
+    def _place(self, result: Any, data: Any, place: tuple[int, ...], box: Box) -> None:
+        """Copy the part of a chunk that is in the box."""
+        import numpy as np
+
+        chunk = np.frombuffer(data, self.dtype).reshape(self._chunk)
+        source, target = [], []
+        for start, length, whole, (low, high) in zip(place, self._chunk, self.shape, box.bounds, strict=True):
+            begin, end = max(start, low), min(start + length, high, whole)
+            source.append(slice(begin - start, end - start))
+            target.append(slice(begin - low, end - low))
+        result[tuple(target)] = chunk[tuple(source)]
+
+    def _filled(self, shape: tuple[int, ...]) -> Any:
+        """An array of the fill value."""
+        import numpy as np
+
+        fill = np.zeros((), self.dtype)
+        if self._properties.fill_value_defined() == self._library.h5py.h5d.FILL_VALUE_USER_DEFINED:
+            self._properties.get_fill_value(fill)
+        if not fill.tobytes().strip(b"\0"):
+            return np.zeros(shape, self.dtype)
+        return np.full(shape, fill, self.dtype)
+
+    def _chunks(self, box: Box) -> Iterator[tuple[tuple[int, ...], tuple[int, int, int]]]:
+        """The stored chunks that touch the box: place, and (offset in the file, stored bytes, filter mask)."""
+        if self._index is None:
+            self._index = self._chunk_index()
+        for place, found in self._index.items():
+            if all(
+                start < high and start + length > low
+                for start, length, (low, high) in zip(place, self._chunk, box.bounds, strict=True)
+            ):
+                yield place, found
+
+    def _chunk_index(self) -> dict[tuple[int, ...], tuple[int, int, int]]:
+        index: dict[tuple[int, ...], tuple[int, int, int]] = {}
+        most = math.prod(-(-whole // length) for whole, length in zip(self.shape, self._chunk, strict=True))
+        problems: list[FormatError] = []
+
+        def note(info: Any) -> bool | None:
+            place = tuple(map(int, info.chunk_offset))
+            wrong = any(start % length for start, length in zip(place, self._chunk, strict=True))
+            if wrong or place in index or len(index) >= most or info.byte_offset is None:
+                problems.append(FormatError("the index of the chunks of a dataset in the HDF5 file is broken", code="hdf5.chunk"))
+                return True
+            index[place] = int(info.byte_offset), int(info.size), int(info.filter_mask)
+            return None
+
+        self._id.chunk_iter(note)
+        if problems:
+            raise problems[0]
+        return index
+
+    def _check_lengths(self, data: Any) -> None:
+        """Check the variable lengths in the bytes of some elements against what is there."""
+        import numpy as np
+
+        if not self.layout.lengths:
+            return
+        total = 0
+        rows = np.frombuffer(data, np.uint8).reshape(-1, self.layout.size)
+        for at, unit in self.layout.lengths:
+            lengths = np.ascontiguousarray(rows[:, at : at + 4]).view("<u4").astype(np.uint64)
+            if lengths.size and int(lengths.max()) * unit > self._library.blob.size:
+                raise FormatError("a variable length in the HDF5 file is larger than the file")
+            total += int(lengths.sum()) * unit
+        check_announced(total, self._library.blob.size, self._limits)
+
+    def _through_library(self, box: Box) -> Any:
+        """For what libhdf5 has to convert; its bytes were measured before."""
+        import numpy as np
+
+        dataset = self._library.h5py.Dataset(self._id)
+        value = dataset[tuple(slice(*bound) for bound in box.bounds)]
+        return value if isinstance(value, np.ndarray) else _scalar_array(value, self.dtype)
+
+
+def _scalar_array(value: Any, dtype: Any) -> Any:
+    import numpy as np
+
+    array = np.empty((), dtype)
+    array[()] = value
+    return array
+
+
+def _with_text(array: Any, dtype: Any) -> Any:
+    """Strings of variable length as ``str``; what is no UTF-8 keeps its bytes as surrogates, as h5py does it."""
+    import numpy as np
+
+    if dtype.kind != "O" or (dtype.metadata or {}).get("vlen") not in (str, bytes):
+        return array
+    result = np.empty(array.shape, object)
+    flat = result.reshape(-1)
+    for place, value in enumerate(array.reshape(-1)):
+        flat[place] = value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else (value or "")
+    return result
+
+

@@ -1,0 +1,126 @@
+"""The only place that opens HDF5 files: h5py over a blob, with nothing else within its reach.
+
+Rules: libhdf5 gets a file object and never a name, so external links, external storage and virtual datasets have nothing to
+open even where a check would miss them; while it reads an artifact it has no directory to load filter plugins from; and
+it reads nothing before the superblock was looked at.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+from safeload.errors import FormatError, SafeloadError, TruncatedError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from safeload.formats.blob import Blob
+
+__all__ = ["MAGIC", "Library", "find_signature"]
+
+MAGIC = b"\x89HDF\r\n\x1a\n"
+_FIRST_USER_BLOCK = 512
+_UNDEFINED = b"\xff"
+
+
+def find_signature(blob: Blob) -> int | None:
+    """Where the file begins as libhdf5 sees it: at 0, 512, 1024, 2048 ...; ``None`` if nowhere."""
+    offset = 0
+    while offset + len(MAGIC) <= blob.size:
+        if blob.read(offset, len(MAGIC)) == MAGIC:
+            return offset
+        offset = offset * 2 or _FIRST_USER_BLOCK
+    return None
+
+
+class Library:
+    """h5py, and one file that is open in it.
+
+    Args:
+        blob: the artifact.
+
+    Raises:
+        FormatError: h5py is not installed (``format.missing-extra``), or libhdf5 does not open the file.
+    """
+
+    def __init__(self, blob: Blob) -> None:
+        self.blob = blob
+        self.offset_size = _check_superblock(blob)
+        self.h5py = _h5py()
+        with self.quiet():
+            self.file: Any = self.h5py.File(blob.file(), "r")
+
+    @contextlib.contextmanager
+    def quiet(self) -> Iterator[None]:
+        """For whatever is asked of libhdf5: no plugins, and its errors (that quote the file) as ours.
+
+        h5py's own lock is held, so that no other thread misses its plugins meanwhile.
+        """
+        plugins = self.h5py.h5pl
+        with self.h5py._objects.phil:  # noqa: SLF001 - the lock that h5py documents for this use
+            paths = [plugins.get(index) for index in range(plugins.size())]
+            for _ in paths:
+                plugins.remove(0)
+            try:
+                yield
+            except SafeloadError:
+                raise
+            except MemoryError as error:
+                raise FormatError(
+                    "the HDF5 file asks for more memory than there is", code="limit.memory"
+                ) from error
+            except Exception as error:
+                raise _refused(error) from error
+            finally:
+                for path in paths:
+                    plugins.append(path)
+
+    def close(self) -> None:
+        """Let go of the file; what was opened from it is closed too."""
+        with self.quiet():
+            self.file.close()
+
+
+def _h5py() -> Any:
+    try:
+        import h5py
+    except ImportError as error:
+        raise FormatError(
+            "this is an HDF5 file; looking into it needs h5py: pip install 'safeload[hdf5]'", code="format.missing-extra"
+        ) from error
+    return h5py
+
+
+def _refused(error: Exception) -> FormatError:
+    if isinstance(error, OSError) and "truncated file" in str(error):
+        return TruncatedError("the HDF5 file is shorter than it says; fetch it again")
+    if isinstance(error, RecursionError):
+        return FormatError("the HDF5 file nests too deeply to be read", code="limit.recursion")
+    return FormatError(f"the HDF5 file is broken: the HDF5 library does not read it ({type(error).__name__})")
+
+
+def _check_superblock(blob: Blob) -> int:
+    """Refuse superblocks that no usual writer makes; gives the size of addresses in bytes."""
+    start = find_signature(blob)
+    if start is None:
+        raise FormatError("this is no HDF5 file")
+    head = blob.read(start, min(112, blob.size - start))
+    version = head[8] if len(head) > 8 else 255
+    if version in (2, 3):
+        offsets, lengths = head[9:10], head[10:11]
+        driver = b""
+    elif version in (0, 1):
+        offsets, lengths = head[13:14], head[14:15]
+        at = 24 + 4 * version + 3 * (offsets[0] if offsets else 8)
+        driver = head[at : at + (offsets[0] if offsets else 8)]
+    else:
+        raise FormatError("the HDF5 file has a superblock of an unknown version; upgrade safeload", code="format.unsupported")
+    if offsets not in (b"\x04", b"\x08") or lengths not in (b"\x04", b"\x08") or len(head) < 48:
+        raise FormatError("the superblock of the HDF5 file is not one that the HDF5 library writes")
+    if driver.strip(_UNDEFINED):
+        raise FormatError(
+            "the HDF5 file is one part of several (a family or multi file), which safeload does not read",
+            code="format.unsupported",
+        )
+    return offsets[0]

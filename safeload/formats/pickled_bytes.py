@@ -1,0 +1,91 @@
+"""Pickles that are kept as values inside another format: PyTables and pandas keep objects as pickled attributes and strings.
+
+Rule: what a reader might unpickle is found whatever type it is stored as; whether it is harmless is for the engine to say.
+"""
+
+from __future__ import annotations
+
+import itertools
+import pickletools
+import re
+from typing import TYPE_CHECKING, Any
+
+from safeload.formats.detect import looks_like_pickle_head
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["pickles_in", "seems_pickled"]
+
+# Opcodes a pickle of protocol 0 or 1 can begin with, and those that act.
+_FIRST = frozenset(b"(cNIJKLMSTUVXFG]})iP")
+_ACTS = frozenset({"REDUCE", "BUILD", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX"})
+_IMPORTS = frozenset({"GLOBAL", "INST", "STACK_GLOBAL"})
+_GLOBAL = re.compile(r"[A-Za-z_][\w.]* [A-Za-z_<][\w.>]*")
+_MOST_OPCODES = 100_000
+
+
+def seems_pickled(value: bytes) -> bool:
+    """Whether ``value`` is a pickle to somebody who tries: it is one from the first byte to the last, or would act before it breaks."""
+    if not value:
+        return False
+    if not looks_like_pickle_head(value):
+        value = value.rstrip(b"\0")
+        if len(value) < 2 or value[0] not in _FIRST:
+            return False
+    imports = acts = False
+    try:
+        for opcode, argument, _ in itertools.islice(pickletools.genops(value), _MOST_OPCODES):
+            if opcode.name in _IMPORTS:
+                imports = imports or opcode.name == "STACK_GLOBAL" or bool(_GLOBAL.fullmatch(str(argument)))
+            acts = acts or opcode.name in _ACTS
+    except Exception:  # noqa: BLE001 - genops raises what it likes on what is no pickle
+        return imports and acts
+    return True
+
+
+def pickles_in(array: Any) -> Iterator[tuple[str, bytes]]:
+    """The values of an array that seem to be pickles, with where they stand: texts, opaque bytes, and arrays of bytes."""
+    if array.dtype.names:
+        for name in array.dtype.names:
+            yield from ((f".{name}{where}", value) for where, value in pickles_in(array[name]))
+    elif array.dtype.kind == "O":
+        for place, value in enumerate(array.reshape(-1)):
+            data = _bytes_of(value)
+            if data is not None and seems_pickled(data):
+                yield f"[{place}]", data
+    elif array.dtype.kind in "SV":
+        for place in _candidates(array):
+            data = array.reshape(-1)[place].tobytes()
+            if seems_pickled(data):
+                yield f"[{place}]", _without_padding(data)
+    elif array.dtype.itemsize == 1 and array.dtype.kind in "ui" and array.ndim == 1:
+        data = array.tobytes()
+        if looks_like_pickle_head(data) and seems_pickled(data):
+            yield "", _without_padding(data)
+
+
+def _candidates(array: Any) -> Any:
+    """Where a fixed-length value begins as a pickle can."""
+    import numpy as np
+
+    if not array.dtype.itemsize or not array.size:
+        return ()
+    first = np.ascontiguousarray(array.reshape(-1)).view(np.uint8).reshape(array.size, -1)[:, 0]
+    return np.flatnonzero(np.isin(first, np.frombuffer(bytes((0x80, *_FIRST)), np.uint8)))
+
+
+def _bytes_of(value: Any) -> bytes | None:
+    import numpy as np
+
+    if isinstance(value, str):
+        return value.encode("utf-8", "surrogateescape")
+    if isinstance(value, np.ndarray) and value.dtype.itemsize == 1:
+        return value.tobytes()
+    return value if isinstance(value, bytes) else None
+
+
+def _without_padding(data: bytes) -> bytes:
+    """Without the zeros that fill a fixed length; a pickle ends with its STOP."""
+    end = data.rfind(b".")
+    return data[: end + 1] if end >= 0 and not data[end + 1 :].strip(b"\0") else data
