@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["encoded_bytes", "manifest_claims", "pickled_parts", "sealed", "write_encoded"]
 
 _PICKLE, _PICKLE_WITH_BUFFERS = 1, 2
+_PRIVATE = 0x8000  # codecs from here on are named in the claims
 # Smaller buffers are cheaper inside the stream than behind it.
 _OUT_OF_BAND = 1 << 12
 _HIGHEST = 5
@@ -196,7 +197,7 @@ def _encoded(obj: Any, name: str, key: Any, request: WriteRequest) -> tuple[int,
         )
     parts = list(codec.encode(obj, request))
     if codec.reads is not None:
-        return codec.number, parts, None
+        return codec.number, parts, {"codec": name} if codec.number >= _PRIVATE else None
     return (
         codec.number,
         parts,
