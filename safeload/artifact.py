@@ -69,9 +69,10 @@ def load_bytes(data: bytes, demands: Demands, options: Options, operation: Opera
     require_signed(demands)
     check_size(len(data), options)
     if not is_pickle_head(data[:HEAD]) and not is_short(data, options):
-        form = detect_container(MemoryBlob(data))
+        blob = MemoryBlob(data)
+        form = detect_container(blob)
         if form is not None:
-            return _load_container(MemoryBlob(data), demands, options, operation)
+            return _load_container(blob, demands, options, operation, form)[0]
     _no_parts(demands)
     if operation.recording:
         operation.set(container="pickle")
@@ -112,8 +113,9 @@ def load_file(file: Any, demands: Demands, options: Options, operation: Operatio
         source.more(HEAD)
         blob = FileBlob(file, source.origin)
         if not is_pickle_head(source.data[:HEAD]):
-            if detect_container(blob) is not None:
-                return _load_container_file(blob, file, demands, options, operation)
+            form = detect_container(blob)
+            if form is not None:
+                return _load_container_file(blob, file, demands, options, operation, form, whole=whole)
         elif demands.mmap:  # of pickles only those with array bytes between their opcodes have something to map
             return _load_array_stream(source, demands, options, operation, whole=whole)
     if whole and (operation.recording or _is_small(file)) and demands.buffers is None:
@@ -156,19 +158,27 @@ def request_of(demands: Demands, options: Options, *, path: str = "", loading: b
 
 
 def _load_container(
-    blob: Blob, demands: Demands, options: Options, operation: Operation, known: Format | None = None
-) -> Any:
-    """Take a container apart, judge all of it, rebuild the object."""
+    blob: Blob,
+    demands: Demands,
+    options: Options,
+    operation: Operation,
+    known: Format | None = None,
+    *,
+    whole: bool = True,
+) -> tuple[Any, int]:
+    """Take a container apart, judge all of it, rebuild the object; returns where it ends as well."""
     from safeload.examine import Examiner
 
-    request = request_of(demands, options)
+    request = request_of(demands, options)._replace(whole=whole)
     with operation.child("analyse") as stage:
         examined = Examiner(request, options, operation).examine(blob, known=known)
         if stage.recording:
             operation.set(container=examined.container)
         examined.refuse()
     loaded = examined.rebuild(operation)
-    return validated(loaded, demands.schema, operation)
+    before = getattr(examined.split, "before_streams", None)
+    end = blob.size if before is None else before + sum(judgement.census.size for judgement in examined.judgements)
+    return validated(loaded, demands.schema, operation), end
 
 
 def _load_arrays(
@@ -210,17 +220,20 @@ def _load_array_stream(
     return loaded
 
 
-def _load_container_file(blob: FileBlob, file: Any, demands: Demands, options: Options, operation: Operation) -> Any:
-    """:func:`_load_container` for an open file, which a container takes to its end."""
+def _load_container_file(
+    blob: FileBlob, file: Any, demands: Demands, options: Options, operation: Operation, known: Format, *, whole: bool
+) -> Any:
+    """:func:`_load_container` for an open file, which is left behind what was read: for most containers at its end."""
     check_size(blob.size, options)
     if operation.recording:
         digest = hashlib.sha256()
         for chunk in blob.chunks():
             digest.update(chunk)
         operation.set(sha256=digest.hexdigest(), size=blob.size)
-    loaded = _load_container(blob, demands, options, operation)
+    start = file.seek(0, os.SEEK_END) - blob.size
+    loaded, end = _load_container(blob, demands, options, operation, known, whole=whole)
     blob.unchanged()
-    file.seek(0, os.SEEK_END)
+    file.seek(start + (blob.size if whole else end))
     return loaded
 
 
@@ -258,7 +271,7 @@ def refuse_container(head: bytes, error: Exception) -> None:
         ) from error
     if container is not None:
         raise FormatError(
-            f"this is a {container} file, not a pickle; this version of safeload does not load it",
+            f"this is a {container} file, not a pickle; load it with safeload.load(path) or safeload.loads(data)",
             code="format.unsupported",
         ) from error
 
@@ -390,7 +403,7 @@ def _load_opened(opened: Opened, demands: Demands, options: Options, operation: 
     options = signer_options(opened, demands, options)
     if not is_pickled(opened):
         known = payload_format(opened, options)
-        return _load_container(MemoryBlob(opened.payload), demands, options, operation, known)
+        return _load_container(MemoryBlob(opened.payload), demands, options, operation, known)[0]
     stream, buffers = opened_stream(opened, demands, options)
     loaded = rebuild_bytes(stream, options, operation, buffers=buffers)
     return validated(loaded, demands.schema, operation)

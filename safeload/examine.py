@@ -232,8 +232,8 @@ class Examined:
 
     def settle(self) -> None:
         """Nothing but the report is wanted any more: take what it says about the bytes, and let go of them."""
-        if self.container != "unknown" or self.members:
-            self.digest()
+        known = self.container != "unknown" or self.members or self.error is not None
+        self._digest = self.digest() if known else ""
         self.blob.release()
         self.blob, self.split = MemoryBlob(b""), None
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Blob", "FileBlob", "MemoryBlob"]
 
 _CHUNK = 1 << 20
+_HEAD = 1 << 10
 
 
 class Blob:
@@ -146,10 +147,11 @@ class FileBlob(Blob):
         size: its length; ``None``: to the end of the file.
     """
 
-    __slots__ = ("_descriptor", "_file", "_lock", "_stamp", "_start", "size")
+    __slots__ = ("_descriptor", "_file", "_first", "_lock", "_stamp", "_start", "size")
 
     def __init__(self, file: Any, start: int | None = None, size: int | None = None) -> None:
         self._file = file
+        self._first = b""
         self._descriptor = _descriptor(file)
         self._lock = threading.Lock()
         self._start = file.tell() if start is None else start
@@ -168,6 +170,14 @@ class FileBlob(Blob):
                 "the file changed while it was read; nothing of it was loaded. Load a copy that nobody writes to",
                 code="format.changed",
             )
+
+    def head(self, size: int) -> bytes:
+        """See :meth:`Blob.head`. Every format asks for it, to recognise what is its own."""
+        if size > _HEAD:
+            return super().head(size)
+        if not self._first:
+            self._first = super().head(_HEAD)
+        return self._first[:size]
 
     def _stamped(self) -> tuple[int, int] | None:
         if self._descriptor is None:

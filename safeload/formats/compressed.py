@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from safeload.errors import FormatError, LimitExceededError, SafeloadError, TruncatedError
 from safeload.formats.base import GENERIC, NO, Member
 from safeload.formats.blob import MemoryBlob
+from safeload.formats.detect import HEAD, known_container
 from safeload.formats.unpacking import Budget, check_ratio
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ __all__ = ["Compressed", "missing_extra"]
 
 _OUTPUT = 1 << 20
 _FIRST_INPUT, _MOST_INPUT = 1 << 9, 1 << 17
-_TRIED = 1 << 10
 # What the member of such a file is called.
 CONTENT = "content"
 
@@ -38,7 +38,7 @@ class Compressed:
         decompressor: makes one for each stream.
         several: streams may follow one another, and are one.
         padding: zeros may follow the last one, in multiples of this (0: none may).
-        tried: the magic is weak, so recognising it takes a look whether the first bytes can be unpacked.
+        weak: text can begin with the magic, too.
     """
 
     def __init__(
@@ -49,25 +49,20 @@ class Compressed:
         *,
         several: bool = True,
         padding: int = 0,
-        tried: bool = False,
+        weak: bool = False,
     ) -> None:
         self.name = name
         self._magic = magic
         self._decompressor = decompressor
         self._several = several
         self._padding = padding
-        self._tried = tried
+        self._weak = weak
 
     def recognise(self, blob: Blob) -> int:
         """See :class:`~safeload.formats.base.Format`."""
-        if not blob.head(8).startswith(self._magic):
+        if not blob.head(HEAD).startswith(self._magic):
             return NO
-        if self._tried:
-            try:
-                self._decompressor().decompress(blob.head(_TRIED), _TRIED)
-            except Exception:  # noqa: BLE001 - whatever it raises, it is something else
-                return NO
-        return GENERIC
+        return GENERIC if not self._weak or known_container(blob.head(HEAD)) == self.name else NO
 
     def split(self, blob: Blob, request: Request) -> CompressedSplit:
         """Unpack it.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 __all__ = ["HEAD", "TORCH_LEGACY", "is_pickle_head", "known_container", "looks_like_pickle_head"]
 
 # Bytes from the start that are enough to decide.
@@ -39,7 +41,29 @@ def known_container(head: bytes) -> str | None:
         return "git-lfs-pointer"
     if head[257:262] == b"ustar":
         return "tar"
-    return next((name for magic, name in _MAGIC if head.startswith(magic)), None)
+    name = next((name for magic, name in _MAGIC if head.startswith(magic)), None)
+    return name if name not in _WEAK or _unpacks(head, name) else None
+
+
+# Magic that text begins with as well: a look whether the bytes behind it can be unpacked tells.
+_WEAK = frozenset({"zlib", "lzma", "bzip2"})
+
+
+def _unpacks(head: bytes, name: str) -> bool:
+    if name == "bzip2":
+        return head[4:10] in _BZIP2_BLOCKS
+    import lzma
+    import zlib
+
+    inner: Any = zlib.decompressobj() if name == "zlib" else lzma.LZMADecompressor(lzma.FORMAT_ALONE, memlimit=1 << 28)
+    try:
+        return bool(inner.decompress(head, HEAD)) or inner.eof or len(head) >= HEAD
+    except (zlib.error, lzma.LZMAError):
+        return False
+
+
+# The magic of a block, and of the end of a file without one.
+_BZIP2_BLOCKS = (b"1AY&SY", b"\x17rE8P\x90")
 
 
 def looks_like_pickle_head(head: bytes) -> bool:

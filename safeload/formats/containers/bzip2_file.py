@@ -18,4 +18,4 @@ def _decompressor() -> Decompressor:
     return bz2.BZ2Decompressor()
 
 
-FORMAT = Compressed("bzip2", (b"BZh",), _decompressor, tried=True)
+FORMAT = Compressed("bzip2", (b"BZh",), _decompressor, weak=True)

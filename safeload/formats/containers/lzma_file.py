@@ -20,4 +20,4 @@ def _decompressor() -> Decompressor:
     return lzma.LZMADecompressor(lzma.FORMAT_ALONE, memlimit=_MEMORY)
 
 
-FORMAT = Compressed("lzma", (b"]\x00\x00",), _decompressor, several=False, tried=True)
+FORMAT = Compressed("lzma", (b"]\x00\x00",), _decompressor, several=False, weak=True)

@@ -69,9 +69,9 @@ class _Split:
         self.request = request
 
     @property
-    def end(self) -> int | None:
-        """Where the first array ends, if the file says so."""
-        return None if self.header.dtype.hasobject else self.header.data + self.header.size
+    def before_streams(self) -> int:
+        """Where the first array ends, not counting its pickle: the next one may follow, in a file that is open."""
+        return self.header.data if self.header.dtype.hasobject else self.header.data + self.header.size
 
     def rebuild(self, parts: Parts) -> Any:
         """The first array, or the part of it that was asked for."""

@@ -44,7 +44,8 @@ class _Npz:
         for entry in _chosen(reader.entries, request):
             if not request.loading:
                 reader.verify(entry)
-            content = reader.open(entry, verify=False)
+            # A stored entry is checked when it is read whole, an unpacked one when that happens.
+            content = reader.open(entry, verify=bool(entry.method))
             header = read_header(content)
             number = None
             if header.dtype.hasobject:

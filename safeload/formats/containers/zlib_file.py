@@ -7,4 +7,4 @@ from safeload.formats.unpacking import Inflate
 
 __all__ = ["FORMAT"]
 
-FORMAT = Compressed("zlib", (b"x\x01", b"x\x5e", b"x\x9c", b"x\xda"), lambda: Inflate(15), several=False, tried=True)
+FORMAT = Compressed("zlib", (b"x\x01", b"x\x5e", b"x\x9c", b"x\xda"), lambda: Inflate(15), several=False, weak=True)
