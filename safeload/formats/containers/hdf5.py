@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from safeload.errors import FormatError
+from safeload.errors import FormatError, LoadError
 from safeload.formats.base import GENERIC, NO
-from safeload.formats.blob import MemoryBlob
 from safeload.formats.hdf5.library import Library, find_signature
 from safeload.formats.hdf5.tree import Tree
 from safeload.formats.hdf5.values import built, pickled_values
@@ -65,7 +64,7 @@ class _Split:
             if not part:
                 self._tree.check_announced()
             elif self._tree.root.kind == "group":
-                raise ValueError("index= reads a part of an array: name a dataset with member=")
+                raise LoadError.wrap(ValueError("index= reads a part of an array: name a dataset with member="))
             self.streams: Sequence[Stream] = pickled_values(
                 self._library, self._tree, request.limits, keep=request.loading, index=request.index
             )

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from safeload.errors import FormatError, LimitExceededError, SafeloadError
 from safeload.formats.hdf5.headers import attribute_bytes
-from safeload.formats.hdf5.library import find_signature
 from safeload.formats.hdf5.types import ReferenceTypeError, layout_of
 
 if TYPE_CHECKING:
+    from safeload.formats.hdf5.heap import Heap
     from safeload.formats.hdf5.library import Library
     from safeload.formats.hdf5.types import Layout
     from safeload.limits import Limits
@@ -34,8 +34,10 @@ class Read(NamedTuple):
     left_out: list[str]
 
 
-def read_attributes(library: Library, identifier: Any, address: int, limits: Limits, total: int) -> Read:
-    """The attributes of an open object, whose header is at ``address``.
+def read_attributes(
+    library: Library, heap: Heap, identifier: Any, address: int, limits: Limits, total: int
+) -> Read:
+    """The attributes of an open object, whose header is at ``address``; ``total`` bytes of others were read before.
 
     Raises:
         LimitExceededError: all attributes together are too many bytes, or too many.
@@ -47,22 +49,27 @@ def read_attributes(library: Library, identifier: Any, address: int, limits: Lim
         name = raw.decode("utf-8", "surrogateescape")
         try:
             attribute = library.h5py.h5a.open(identifier, raw)
-            layout = layout_of(library, attribute.get_type())
+            datatype = attribute.get_type()
+            layout = layout_of(library, datatype)
             size = layout.size * _points(library, attribute)
             if size > library.blob.size:
                 raise FormatError("an attribute in the HDF5 file is larger than the file")
+            data = b""
             if layout.lengths and size:
                 if headers is None:
-                    start = find_signature(library.blob) or 0
-                    headers = attribute_bytes(library.blob, address, start, library.offset_size)
-                size += _check_lengths(headers.get(raw), layout, size, library.blob.size)
+                    headers = attribute_bytes(library.blob, address, library.start, library.offset_size)
+                data = _located(headers.get(raw), size)
+                size += _announced(data, layout, library.blob.size)
             read = read._replace(total=read.total + size)
             if read.total > limits.max_stream_bytes:
                 raise LimitExceededError(
                     f"the attributes of the HDF5 file have more than max_stream_bytes={limits.max_stream_bytes:,} bytes",
                     code="limit.attributes",
                 )
-            read.values[name] = _value(library, identifier, raw)
+            if layout.lengths:
+                read.values[name] = _decoded(heap, attribute, datatype, layout, data)
+            else:
+                read.values[name] = _value(library, identifier, raw)
         except LimitExceededError:
             raise
         except ReferenceTypeError as error:
@@ -99,8 +106,8 @@ def _points(library: Library, attribute: Any) -> int:
     return math.prod(map(int, space.shape))
 
 
-def _check_lengths(data: bytes | None, layout: Layout, size: int, most: int) -> int:
-    """The bytes that the variable lengths in an attribute announce."""
+def _located(data: bytes | None, size: int) -> bytes:
+    """The bytes of an attribute, without what fills up its message."""
     if data is None:
         raise FormatError(
             "an attribute of variable length that is stored apart from its object, which safeload does not read",
@@ -108,14 +115,31 @@ def _check_lengths(data: bytes | None, layout: Layout, size: int, most: int) -> 
         )
     if len(data) < size:
         raise FormatError("an attribute in the HDF5 file is not as large as it announces")
+    return data[:size]
+
+
+def _announced(data: bytes, layout: Layout, most: int) -> int:
+    """The bytes that the variable lengths in an attribute announce."""
     total = 0
-    for element in range(0, size, layout.size):
+    for element in range(0, len(data), layout.size):
         for at, unit in layout.lengths:
             length = int.from_bytes(data[element + at : element + at + 4], "little") * unit
             total += length
             if length > most:
                 raise FormatError("a variable length in the HDF5 file is larger than the file")
     return total
+
+
+def _decoded(heap: Heap, attribute: Any, datatype: Any, layout: Layout, data: bytes) -> Any:
+    """The value of an attribute with variable lengths, which libhdf5 is not asked for."""
+    import numpy as np
+
+    shape = attribute.shape
+    if shape is None:
+        return None
+    rows = np.frombuffer(data, np.uint8).reshape(-1, layout.size)
+    array = heap.decoded(datatype, rows)
+    return array.reshape(shape) if shape else array[0]
 
 
 def _value(library: Library, identifier: Any, raw: bytes) -> Any:

@@ -51,7 +51,7 @@ def check_filters(filters: Sequence[Filter], *, elements: int, size: int) -> Non
         raise FormatError("a dataset in the HDF5 file is compressed twice; no usual writer does that", code="hdf5.filter")
     for found in filters:
         values = found.values
-        if found.number == SHUFFLE and values[:1] != (size,):
+        if found.number == SHUFFLE and values and not 0 < values[0] <= size:
             _contradiction()
         if found.number == SCALEOFFSET and (len(values) < 5 or values[2] != elements or values[4] != size):
             _contradiction()
@@ -112,6 +112,8 @@ def _undo(found: Filter, data: Any, most: int) -> Any:
         return _summed(data)
     if found.number == LZF:
         return _unpacked_lzf(bytes(data), most)
+    if not found.values:  # text has them so, where the filter is not applied
+        _contradiction()
     return _unshuffled(data, found.values[0])
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from safeload.errors import FormatError, LimitExceededError
+from safeload.errors import FormatError, LimitExceededError, LoadError
 from safeload.formats.hdf5.box import box_of
 from safeload.formats.hdf5.chunks import Filter, check_filters, unpack
 from safeload.formats.hdf5.types import Layout, layout_of, same_bytes
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from safeload.formats.hdf5.box import Box
+    from safeload.formats.hdf5.heap import Heap
     from safeload.formats.hdf5.library import Library
     from safeload.limits import Limits
 
@@ -53,14 +54,15 @@ class Dataset:
     """One dataset.
 
     Args:
-        library: the file. identifier: the open ``DatasetID``. limits: bounds.
+        library: the file. heap: its data of variable length. identifier: the open ``DatasetID``. limits: bounds.
 
     Raises:
         FormatError: it is not one that safeload reads.
     """
 
-    def __init__(self, library: Library, identifier: Any, limits: Limits) -> None:
+    def __init__(self, library: Library, heap: Heap, identifier: Any, limits: Limits) -> None:
         self._library = library
+        self._heap = heap
         self._id = identifier
         self._limits = limits
         h5d, h5s = library.h5py.h5d, library.h5py.h5s
@@ -72,9 +74,10 @@ class Dataset:
         if properties.get_external_count():
             raise FormatError("a dataset that stores its data in other files", code="hdf5.external-storage")
         datatype = identifier.get_type()
+        self._datatype = datatype
         self.layout: Layout = layout_of(library, datatype)
         self.dtype: Any = datatype.dtype
-        self._same = same_bytes(library, datatype, self.dtype)
+        self._same = self.dtype.subdtype is None and same_bytes(library, datatype, self.dtype)
         space = identifier.get_space()
         self.empty: bool = space.get_simple_extent_type() == h5s.NULL
         self.shape: tuple[int, ...] = () if self.empty else tuple(map(int, space.shape))
@@ -93,15 +96,12 @@ class Dataset:
         if self.layout.lengths and (
             self._kind == h5d.COMPACT or properties.fill_value_defined() == h5d.FILL_VALUE_USER_DEFINED
         ):
-            self._plain_fill(properties)
+            raise FormatError(
+                "a dataset of variable length that is stored in its header or has a fill value, which safeload does not read",
+                code="format.unsupported",
+            )
         self._properties = properties
         self._index: dict[tuple[int, ...], tuple[int, int, int]] | None = None
-
-    def _plain_fill(self, properties: Any) -> None:
-        raise FormatError(
-            "a dataset of variable length that is stored in its header or has a fill value, which safeload does not read",
-            code="format.unsupported",
-        )
 
     @property
     def announced(self) -> int:
@@ -114,11 +114,14 @@ class Dataset:
         Raises:
             FormatError: what is stored is not what was announced.
             LimitExceededError: it is more than a limit allows.
-            TypeError, IndexError: ``index`` does not fit the array.
+            LoadError: (an IndexError or TypeError too) ``index`` does not fit the array.
         """
         if self.empty:
             return None
-        box = box_of(self.shape, index)
+        try:
+            box = box_of(self.shape, index)
+        except (TypeError, IndexError) as error:
+            raise LoadError.wrap(error) from error
         size = math.prod(box.shape) * int(self.dtype.itemsize)
         check_announced(size, self.stored, self._limits)
         array = self._read(box, mmap=mmap)
@@ -126,8 +129,6 @@ class Dataset:
             import numpy as np
 
             array = array.view(np.uint8) != 0  # a byte that is neither 0 nor 1 would be both
-        if array.dtype.kind == "O":
-            array = _with_text(array, self.dtype)
         if box.index is not None:
             array = array[box.index]
         return array[()] if getattr(array, "shape", None) == () else array
@@ -147,47 +148,56 @@ class Dataset:
         return self._through_library(box)
 
     def _contiguous(self, box: Box, *, mmap: bool) -> Any:
-        import numpy as np
-
         offset = self._id.get_offset()
         if offset is None:
-            return self._filled(box.shape) if not self.layout.lengths else self._through_library(box)
+            return self._filled(box.shape)
         if self.stored != math.prod(self.shape) * self.layout.size:
             raise FormatError("a dataset in the HDF5 file is not as large as it announces")
         row = math.prod(self.shape[1:]) * self.layout.size
         first, last = box.bounds[0] if box.bounds else (0, 1)
+        shape = (last - first, *self.shape[1:]) if self.shape else ()
         blob = self._library.blob
-        take = blob.mapped if mmap and self._same else blob.view
-        data = take(offset + first * row, (last - first) * row)
-        if not self._same:
-            self._check_lengths(data)
+        blob.check(offset + first * row, (last - first) * row)
+        if mmap and self._same:
+            array = blob.memmap(offset + first * row, self.dtype, shape)
+        elif not self._decodes:
             return self._through_library(box)
-        array = np.frombuffer(data, self.dtype).reshape(((last - first), *self.shape[1:]) if self.shape else ())
-        array = array[(slice(None), *(slice(*bound) for bound in box.bounds[1:]))] if self.shape else array
+        else:
+            array = self._decoded(blob.view(offset + first * row, (last - first) * row)).reshape(shape)
+        if shape[1:] != box.shape[1:]:
+            array = array[(slice(None), *(slice(*bound) for bound in box.bounds[1:]))]
         return array if array.flags.writeable and (mmap or array.flags.c_contiguous) else array.copy()
+
+    @property
+    def _decodes(self) -> bool:
+        """Whether elements are made here, and not by libhdf5's conversions."""
+        return self._same or bool(self.layout.lengths)
+
+    def _decoded(self, data: Any) -> Any:
+        """Elements from their bytes in the file."""
+        import numpy as np
+
+        if self._same:
+            return np.frombuffer(data, self.dtype)
+        self._check_lengths(data)
+        return self._heap.decoded(self._datatype, np.frombuffer(data, np.uint8).reshape(-1, self.layout.size))
 
     def _chunked(self, box: Box) -> Any:
         elements, size = math.prod(self._chunk), self.layout.size
-        result = self._filled(box.shape) if self._same else None
+        result = self._filled(box.shape) if self._decodes else None
         for place, (offset, packed, mask) in self._chunks(box):
             check_announced(elements * size, packed, self._limits)
             data = unpack(self._library.blob.view(offset, packed), self._filters, mask, elements=elements, size=size)
             if data is None and self.layout.lengths:
                 raise FormatError("data of variable length behind a filter for numbers", code="hdf5.filter")
-            if data is not None and result is None:
-                self._check_lengths(data)
-            elif data is None:
-                result = None
-                self._same = False
-            else:
-                self._place(result, data, place, box)
+            if data is None:
+                result = None  # libhdf5 unpacks it; the other chunks are measured all the same
+            elif result is not None:
+                self._place(result, self._decoded(data).reshape(self._chunk), place, box)
         return self._through_library(box) if result is None else result
 
-    def _place(self, result: Any, data: Any, place: tuple[int, ...], box: Box) -> None:
+    def _place(self, result: Any, chunk: Any, place: tuple[int, ...], box: Box) -> None:
         """Copy the part of a chunk that is in the box."""
-        import numpy as np
-
-        chunk = np.frombuffer(data, self.dtype).reshape(self._chunk)
         source, target = [], []
         for start, length, whole, (low, high) in zip(place, self._chunk, self.shape, box.bounds, strict=True):
             begin, end = max(start, low), min(start + length, high, whole)
@@ -199,6 +209,8 @@ class Dataset:
         """An array of the fill value."""
         import numpy as np
 
+        if self.layout.lengths:
+            return self._decoded(bytes(math.prod(shape) * self.layout.size)).reshape(shape)
         fill = np.zeros((), self.dtype)
         if self._properties.fill_value_defined() == self._library.h5py.h5d.FILL_VALUE_USER_DEFINED:
             self._properties.get_fill_value(fill)
@@ -240,8 +252,6 @@ class Dataset:
         """Check the variable lengths in the bytes of some elements against what is there."""
         import numpy as np
 
-        if not self.layout.lengths:
-            return
         total = 0
         rows = np.frombuffer(data, np.uint8).reshape(-1, self.layout.size)
         for at, unit in self.layout.lengths:
@@ -266,18 +276,4 @@ def _scalar_array(value: Any, dtype: Any) -> Any:
     array = np.empty((), dtype)
     array[()] = value
     return array
-
-
-def _with_text(array: Any, dtype: Any) -> Any:
-    """Strings of variable length as ``str``; what is no UTF-8 keeps its bytes as surrogates, as h5py does it."""
-    import numpy as np
-
-    if dtype.kind != "O" or (dtype.metadata or {}).get("vlen") not in (str, bytes):
-        return array
-    result = np.empty(array.shape, object)
-    flat = result.reshape(-1)
-    for place, value in enumerate(array.reshape(-1)):
-        flat[place] = value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else (value or "")
-    return result
-
 

@@ -52,7 +52,7 @@ def _messages(blob: Blob, at: int, base: int, offset_size: int) -> Iterator[tupl
         start, size, creation, second = at + 16, struct.unpack_from("<I", head, 8)[0], 0, False
     else:
         raise FormatError("an object header in the HDF5 file is broken")
-    blocks, visited = [(start, size)], set()
+    blocks, visited = [(start, size)], set[int]()
     while blocks:
         start, size = blocks.pop(0)
         if start in visited or len(visited) >= _MAX_BLOCKS or size > _MAX_BLOCK:

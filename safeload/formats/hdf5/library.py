@@ -22,6 +22,8 @@ __all__ = ["MAGIC", "Library", "find_signature"]
 MAGIC = b"\x89HDF\r\n\x1a\n"
 _FIRST_USER_BLOCK = 512
 _UNDEFINED = b"\xff"
+# What h5py makes of libhdf5's errors, and raises itself for what it does not understand.
+_LIBRARY_RAISES = (OSError, RuntimeError, ValueError, TypeError, LookupError, OverflowError)
 
 
 def find_signature(blob: Blob) -> int | None:
@@ -40,13 +42,16 @@ class Library:
     Args:
         blob: the artifact.
 
+    Attributes:
+        start: where the file begins in the blob; addresses count from there. offset_size, length_size: of numbers in it.
+
     Raises:
         FormatError: h5py is not installed (``format.missing-extra``), or libhdf5 does not open the file.
     """
 
     def __init__(self, blob: Blob) -> None:
         self.blob = blob
-        self.offset_size = _check_superblock(blob)
+        self.start, self.offset_size, self.length_size = _check_superblock(blob)
         self.h5py = _h5py()
         with self.quiet():
             self.file: Any = self.h5py.File(blob.file(), "r")
@@ -70,7 +75,7 @@ class Library:
                 raise FormatError(
                     "the HDF5 file asks for more memory than there is", code="limit.memory"
                 ) from error
-            except Exception as error:
+            except _LIBRARY_RAISES as error:
                 raise _refused(error) from error
             finally:
                 for path in paths:
@@ -100,8 +105,8 @@ def _refused(error: Exception) -> FormatError:
     return FormatError(f"the HDF5 file is broken: the HDF5 library does not read it ({type(error).__name__})")
 
 
-def _check_superblock(blob: Blob) -> int:
-    """Refuse superblocks that no usual writer makes; gives the size of addresses in bytes."""
+def _check_superblock(blob: Blob) -> tuple[int, int, int]:
+    """Refuse superblocks that no usual writer makes; gives where it is, and the sizes of addresses and of lengths."""
     start = find_signature(blob)
     if start is None:
         raise FormatError("this is no HDF5 file")
@@ -123,4 +128,4 @@ def _check_superblock(blob: Blob) -> int:
             "the HDF5 file is one part of several (a family or multi file), which safeload does not read",
             code="format.unsupported",
         )
-    return offsets[0]
+    return start, offsets[0], lengths[0]

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from safeload.errors import FormatError, LimitExceededError, SafeloadError
+from safeload.errors import FormatError, LimitExceededError, LoadError, SafeloadError
 from safeload.findings import Finding, Severity, Verdict
 from safeload.formats.hdf5.attributes import read_attributes
 from safeload.formats.hdf5.dataset import Dataset, check_announced
+from safeload.formats.hdf5.heap import Heap
 from safeload.formats.hdf5.types import ReferenceTypeError
 
 if TYPE_CHECKING:
@@ -54,12 +55,13 @@ class Tree:
 
     Raises:
         FormatError: the file is broken. LimitExceededError: it is beyond the limits.
-        KeyError: there is no ``member``.
+        LoadError: (a KeyError too) there is no ``member``.
     """
 
     def __init__(self, library: Library, limits: Limits, member: str | None = None) -> None:
         self._library = library
         self._limits = limits
+        self._heap = Heap(library)
         self._known: dict[int, Node] = {}
         self._soft: list[_Soft] = []
         self._links = 0
@@ -101,7 +103,7 @@ class Tree:
             kind = self._library.h5py.h5i.get_type(identifier)
             raw = name.encode("utf-8", "surrogateescape")
             if kind != self._library.h5py.h5i.GROUP or raw not in identifier:
-                raise _Missing(f"there is no {member!r} in the file")
+                raise LoadError.wrap(KeyError(f"there is no member={member!r} in the HDF5 file"))
             if identifier.links.get_info(raw).type != self._library.h5py.h5l.TYPE_HARD:
                 raise FormatError(
                     f"{path}/{name} is a link to somewhere else; name the object itself as member=", code="hdf5.link"
@@ -127,17 +129,17 @@ class Tree:
 
     def _members(self, group: Node, depth: int) -> Iterator[tuple[str, Node, bool]]:
         h5l = self._library.h5py.h5l
-        for raw, info in self._link_list(group.identifier):
+        for raw, kind in self._link_list(group.identifier):
             name = raw.decode("utf-8", "surrogateescape")
             path = f"{group.path.rstrip('/')}/{name}"
             if name in (".", "..") or not name or "/" in name:
                 raise FormatError("an object in the HDF5 file has a name that no path can have")
-            if info.type == h5l.TYPE_SOFT:
+            if kind == h5l.TYPE_SOFT:
                 target = group.identifier.links.get_val(raw).decode("utf-8", "surrogateescape")
                 self._soft.append(_Soft(group, name, target, depth))
-            elif info.type == h5l.TYPE_EXTERNAL:
+            elif kind == h5l.TYPE_EXTERNAL:
                 self.report("hdf5.external-link", "a link into another file; safeload does not follow it", path)
-            elif info.type != h5l.TYPE_HARD:
+            elif kind != h5l.TYPE_HARD:
                 self.report("hdf5.user-link", "a user-defined link, which only a plugin could follow", path)
             else:
                 identifier = self._library.h5py.h5o.open(group.identifier, raw)
@@ -145,12 +147,12 @@ class Tree:
                 node = self._node(identifier, path)
                 yield name, node, len(self._known) > before
 
-    def _link_list(self, identifier: Any) -> list[tuple[bytes, Any]]:
-        found: list[tuple[bytes, Any]] = []
+    def _link_list(self, identifier: Any) -> list[tuple[bytes, int]]:
+        found: list[tuple[bytes, int]] = []
 
         def note(name: bytes, info: Any) -> bool | None:
             self._links += 1
-            found.append((name, info))
+            found.append((name, int(info.type)))  # the object is the same one in every call
             return True if self._links > self._limits.max_members else None
 
         identifier.links.iterate(note, info=True)
@@ -179,7 +181,7 @@ class Tree:
     def _contents(self, node: Node, address: int) -> None:
         try:
             if node.kind == "dataset":
-                node.data = Dataset(self._library, node.identifier, self._limits)
+                node.data = Dataset(self._library, self._heap, node.identifier, self._limits)
             elif node.kind == "datatype":
                 node.data = node.identifier.dtype
             elif node.kind == "other":
@@ -190,7 +192,7 @@ class Tree:
             raise
         except (SafeloadError, TypeError, ValueError, NotImplementedError) as error:
             self._refuse(error, node.path)
-        read = read_attributes(self._library, node.identifier, address, self._limits, self._attribute_bytes)
+        read = read_attributes(self._library, self._heap, node.identifier, address, self._limits, self._attribute_bytes)
         node.attrs, self._attribute_bytes = read.values, read.total
         for name, error in read.problems:
             self._refuse(error, f"{node.path}@{name}")
@@ -255,9 +257,4 @@ class Tree:
             elif id(child) not in done:
                 path.add(id(child))
                 stack.append((child, iter(child.children.values())))
-
-
-class _Missing(KeyError):
-    """A member that the caller named and the file does not have."""
-
 
