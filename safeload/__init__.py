@@ -42,12 +42,15 @@ if TYPE_CHECKING:
         SafeloadError,
         SchemaError,
         VerificationError,
+        VersionError,
     )
     from safeload.findings import Finding, Report, Severity, Verdict
+    from safeload.formats.jsontext.registry import register_json
     from safeload.keys import Key, KeyEntry, KeyRing
     from safeload.limits import Limits
     from safeload.loader import Loader
     from safeload.policy import Policy
+    from safeload.validate.versions import migration
 
 __version__ = "0.1.0"
 
@@ -66,7 +69,7 @@ _HOME = {
     **dict.fromkeys(
         (
             "AuditError", "DecryptionError", "EnvelopeError", "FormatError", "KeyProviderError", "LimitExceededError",
-            "LoadError", "MissingKeyError", "PolicyError", "SafeloadError", "SchemaError", "VerificationError",
+            "LoadError", "MissingKeyError", "PolicyError", "SafeloadError", "SchemaError", "VerificationError", "VersionError",
         ),
         "safeload.errors",
     ),
@@ -113,6 +116,7 @@ __all__ = [
     "UnpicklingError",
     "Verdict",
     "VerificationError",
+    "VersionError",
     "__version__",
     "check",
     "configure",
@@ -124,7 +128,9 @@ __all__ = [
     "load",
     "load_many",
     "loads",
+    "migration",
     "open_fernet",
+    "register_json",
     "rekey_many",
     "scan",
     "scan_many",

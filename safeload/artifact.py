@@ -13,7 +13,7 @@ import io
 import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from safeload.errors import FormatError, LimitExceededError, MissingKeyError, PolicyError, TruncatedError
+from safeload.errors import FormatError, LimitExceededError, MissingKeyError, PolicyError, TruncatedError, VersionError
 from safeload.formats.blob import FileBlob, MemoryBlob
 from safeload.formats.detect import HEAD, is_pickle_head, known_container
 from safeload.formats.flow_blob import FlowBlob
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from safeload.formats.containers import Codec
     from safeload.keys import KeyRing
     from safeload.policy import Policy
+    from safeload.validate.versions import Plan
     from safeload.verdict import Options
 
 __all__ = ["ENVELOPE", "Demands", "check_size", "envelope_bytes", "is_pickled", "load_bytes", "load_file", "load_path",
@@ -57,6 +58,8 @@ class Demands(NamedTuple):
     member: str | None = None
     index: Any = None
     mmap: bool = False
+    wanted: tuple[str | None, int | None] | None = None  # kind and version of the payload
+    plan: Plan | None = None  # how an opened envelope's payload becomes the wanted version
 
 
 def load_bytes(data: bytes, demands: Demands, options: Options, operation: Operation) -> Any:
@@ -83,7 +86,7 @@ def load_bytes(data: bytes, demands: Demands, options: Options, operation: Opera
             return _load_arrays(MemoryBlob(data), demands, options, operation)[0]
         refuse_container(data[:HEAD], error)
         raise
-    return validated(loaded, demands.schema, operation)
+    return _finished(loaded, demands, operation)
 
 
 def load_path(path: str | os.PathLike[str], demands: Demands, options: Options, operation: Operation) -> Any:
@@ -94,12 +97,12 @@ def load_path(path: str | os.PathLike[str], demands: Demands, options: Options, 
 
 def load_file(file: Any, demands: Demands, options: Options, operation: Operation, *, whole: bool = False) -> Any:
     """Load the artifact at the position of an open binary file, and leave the position right behind it."""
-    if type(file) is io.BytesIO and demands.keys is None and demands.buffers is None and not file.tell():
+    if type(file) is io.BytesIO and demands.keys is None is demands.wanted is demands.buffers and not file.tell():
         data = file.getvalue()
         if is_short(data, options):  # a cache entry: what follows would take longer than all of its load
             file.seek(len(data))
             loaded = rebuild_short(data, options, operation)
-            return validated(loaded, demands.schema, operation)
+            return _finished(loaded, demands, operation)
     source = source_for_file(file)
     source.more(1)
     if source.data[:1] == ENVELOPE:
@@ -178,7 +181,7 @@ def _load_container(
     loaded = examined.rebuild(operation)
     before = getattr(examined.split, "before_streams", None)
     end = blob.size if before is None else before + sum(judgement.census.size for judgement in examined.judgements)
-    return validated(loaded, demands.schema, operation), end
+    return _finished(loaded, demands, operation), end
 
 
 def _load_arrays(
@@ -191,7 +194,7 @@ def _load_arrays(
     request = request_of(demands, options)._replace(whole=whole)
     examined = Examiner(request, options, operation).examine(blob, known=formats()["joblib"])
     examined.refuse()
-    loaded = validated(examined.rebuild(operation), demands.schema, operation)
+    loaded = _finished(examined.rebuild(operation), demands, operation)
     return loaded, examined.judgements[0].census.size if examined.judgements else blob.size
 
 
@@ -259,7 +262,7 @@ def _load_stream(
             return _load_array_stream(source, demands, options, operation, whole=whole)
         refuse_container(head, error)
         raise
-    return validated(loaded, demands.schema, operation)
+    return _finished(loaded, demands, operation)
 
 
 def refuse_container(head: bytes, error: Exception) -> None:
@@ -401,11 +404,35 @@ def opened_stream(opened: Opened, demands: Demands, options: Options) -> tuple[b
 
 def _load_opened(opened: Opened, demands: Demands, options: Options, operation: Operation) -> Any:
     options = signer_options(opened, demands, options)
+    demands = _planned(opened, demands)
     if not is_pickled(opened):
         known = payload_format(opened, options)
         return _load_container(MemoryBlob(opened.payload), demands, options, operation, known)[0]
     stream, buffers = opened_stream(opened, demands, options)
     loaded = rebuild_bytes(stream, options, operation, buffers=buffers)
+    return _finished(loaded, demands, operation)
+
+
+def _planned(opened: Opened, demands: Demands) -> Demands:
+    """``demands`` with the steps that the payload needs.
+
+    Raises:
+        VersionError: its kind or version is none that can be read.
+    """
+    claimed = opened.claims.get("payload")
+    if claimed is None is demands.wanted:
+        return demands
+    from safeload.validate.versions import plan
+
+    kind, version = demands.wanted or (None, None)
+    return demands._replace(plan=plan(claimed, opened.version, kind=kind, current=version))
+
+
+def _finished(loaded: Any, demands: Demands, operation: Operation) -> Any:
+    """``loaded``, brought up to the wanted version and checked against the schema."""
+    if demands.plan is not None and demands.plan.steps:
+        with operation.child("migrate", action=demands.plan.kind, operations=len(demands.plan.steps)):
+            loaded = demands.plan.upgrade(loaded)
     return validated(loaded, demands.schema, operation)
 
 
@@ -452,12 +479,17 @@ def open_artifact(path: str | os.PathLike[str], limit: int = DEFAULT_LIMITS.max_
 
 
 def require_signed(demands: Demands) -> None:
-    """Refuse an artifact that is no envelope where keys were given."""
+    """Refuse an artifact that is no envelope where one was asked for."""
     if demands.keys is not None:
         raise MissingKeyError(
             "keys were given, so a signed envelope is required, but this artifact is not signed; nothing of it was parsed. "
             "Sign it with 'safeload sign', or load it without keys if you mean to",
             code="envelope.unsigned",
+        )
+    if demands.wanted is not None:
+        raise VersionError(
+            "kind= and version= ask what a signed envelope says of its payload, and this artifact is none; load it without them",
+            code="version.unsigned",
         )
 
 

@@ -34,6 +34,7 @@ __all__ = [
     "TextError",
     "TruncatedError",
     "VerificationError",
+    "VersionError",
 ]
 
 
@@ -242,6 +243,13 @@ class SchemaError(SafeloadError, pickle.UnpicklingError):
 
     default_code = "schema.mismatch"
     default_stage = "validate"
+
+
+class VersionError(SafeloadError, pickle.UnpicklingError):
+    """The payload's version or kind is none that this program knows how to read."""
+
+    default_code = "version.newer"
+    default_stage = "migrate"
 
 
 class KeyProviderError(SafeloadError):

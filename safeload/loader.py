@@ -103,6 +103,8 @@ class Loader(Many):
         arrays: str | None = None,
         member: str | None = None,
         index: Any = None,
+        kind: str | None = None,
+        version: int | None = None,
     ) -> Any:
         """Load one artifact from a path or an open binary file.
 
@@ -120,6 +122,9 @@ class Loader(Many):
             arrays: ``"numpy"``: tensors as NumPy arrays, without the library that wrote them.
             member: read this part of a container: an HDF5 path, the name of an array, a file in an archive.
             index: of an array that ``member`` names, only ``array[index]``.
+            kind: what kind of payload an envelope must hold, as ``dump(kind=...)`` named it; an envelope that names none is taken as
+                that kind. Old versions are upgraded by the registered migrations (:func:`safeload.migration`).
+            version: upgrade the payload to this version; by default to the one that the migrations lead to.
 
         Returns:
             The object.
@@ -135,6 +140,8 @@ class Loader(Many):
         )
         if mmap or arrays is not None or member is not None or index is not None:
             demands = demands._replace(mmap=bool(mmap), arrays=_arrays(arrays), member=member, index=index)
+        if kind is not None or version is not None:
+            demands = demands._replace(wanted=_wanted(kind, version))
         with auditor.operation("load") as operation:
             if isinstance(source, (str, bytes, os.PathLike)):
                 return load_path(os.fsdecode(source), demands, options, operation)
@@ -159,6 +166,8 @@ class Loader(Many):
         arrays: str | None = None,
         member: str | None = None,
         index: Any = None,
+        kind: str | None = None,
+        version: int | None = None,
     ) -> Any:
         """Load one artifact from a bytes-like object, all of it; see :meth:`load`."""
         if type(data) is not bytes:
@@ -168,6 +177,8 @@ class Loader(Many):
         )
         if mmap or arrays is not None or member is not None or index is not None:
             demands = demands._replace(mmap=bool(mmap), arrays=_arrays(arrays), member=member, index=index)
+        if kind is not None or version is not None:
+            demands = demands._replace(wanted=_wanted(kind, version))
         with auditor.operation("load") as operation:
             return load_bytes(data, demands, options, operation)
 
@@ -223,6 +234,7 @@ class Loader(Many):
         context: Any = None,
         schema: Any = None,
         version: int = 0,
+        kind: str | None = None,
         expires_in: float | timedelta | None = None,
         fix_imports: bool = True,
         buffer_callback: Callable[[Any], Any] | None = None,
@@ -241,7 +253,8 @@ class Loader(Many):
             key: a key that can sign.
             context: bind the envelope to a place: a binding, or (purpose, binding). Readers must give the same.
             schema: a JSON Schema that ``obj`` must match.
-            version: the payload's schema version, the user's own.
+            version: the payload's schema version, the user's own; by default the one that the migrations of ``kind`` lead to.
+            kind: what kind of payload it is, for readers and their migrations; any name, signed with the payload.
             expires_in: seconds or timedelta until the envelope expires.
             fix_imports, buffer_callback: as for ``pickle.dump``.
             compress: for codecs that compress: a level, a method, or both, as the codec documents.
@@ -254,7 +267,7 @@ class Loader(Many):
         is_path = isinstance(target, (str, bytes, os.PathLike))
         if not is_path and not callable(getattr(target, "write", None)):
             raise TypeError("file must have a 'write' attribute")
-        sealing = {"context": context, "version": version, "expires_in": expires_in}
+        sealing = {"context": context, "version": version or _known(kind), "expires_in": expires_in, "kind": kind}
         _check_dump(codec, key, sealing, compress)
         if isinstance(target, str) and "://" in target:
             from safeload.locations import RemoteFile, is_remote, local_path
@@ -309,13 +322,14 @@ class Loader(Many):
         context: Any = None,
         schema: Any = None,
         version: int = 0,
+        kind: str | None = None,
         expires_in: float | timedelta | None = None,
         fix_imports: bool = True,
         buffer_callback: Callable[[Any], Any] | None = None,
         compress: Any = None,
     ) -> bytes:
         """``obj`` as bytes; see :meth:`dump`."""
-        sealing = {"context": context, "version": version, "expires_in": expires_in}
+        sealing = {"context": context, "version": version or _known(kind), "expires_in": expires_in, "kind": kind}
         _check_dump(codec, key, sealing, compress)
         with self.audit.operation("dump") as operation:
             _validated(obj, schema, operation)
@@ -447,6 +461,26 @@ def _arrays(arrays: str | None) -> str | None:
     if arrays not in (None, "numpy"):
         raise ValueError(f"arrays is 'numpy' or None, not {arrays!r}")
     return arrays
+
+
+def _wanted(kind: str | None, version: int | None) -> tuple[str | None, int | None]:
+    if kind is not None:
+        from safeload.validate.versions import check_kind
+
+        check_kind(kind)
+    if version is not None and (not isinstance(version, int) or isinstance(version, bool)):
+        raise TypeError(f"version is an int, not {type(version).__name__}")
+    return kind, version
+
+
+def _known(kind: str | None) -> int:
+    """The version that the migrations of ``kind`` lead to."""
+    if kind is None:
+        return 0
+    from safeload.validate.versions import check_kind, known_version
+
+    check_kind(kind)
+    return known_version(kind) or 0
 
 
 def _check_dump(codec: str, key: Any, sealing: dict[str, Any], compress: Any) -> None:

@@ -105,6 +105,7 @@ def sealed(
     path: str | None = None,
     fix_imports: bool = True,
     buffer_callback: Callable[[Any], Any] | None = None,
+    kind: str | None = None,
     **sealing: Any,
 ) -> bytes:
     """``obj`` as a pickle in an envelope.
@@ -115,6 +116,7 @@ def sealed(
     from safeload.envelope import seal, seal_path
 
     codec, parts, claims = _prepared(obj, protocol, limits, fix_imports=fix_imports, buffer_callback=buffer_callback)
+    claims = _with_kind(claims, kind)
     with operation.child("seal") as stage, operation.child("key", action="sign", key_id=key.key_id):
         if stage.recording:
             stage.set(key_id=key.key_id, suite=key.suite)
@@ -139,7 +141,14 @@ def _prepared(
 
 
 def encoded_bytes(
-    obj: Any, codec: str, *, key: Any, operation: Operation, request: WriteRequest, **sealing: Any
+    obj: Any,
+    codec: str,
+    *,
+    key: Any,
+    operation: Operation,
+    request: WriteRequest,
+    kind: str | None = None,
+    **sealing: Any,
 ) -> bytes:
     """``obj`` as another codec than pickle writes it, in an envelope if there is a key."""
     number, parts, claims = _encoded(obj, codec, key, request)
@@ -147,6 +156,7 @@ def encoded_bytes(
         return b"".join(parts)
     from safeload.envelope import seal
 
+    claims = _with_kind(claims, kind)
     with operation.child("seal") as stage, operation.child("key", action="sign", key_id=key.key_id):
         if stage.recording:
             stage.set(key_id=key.key_id, suite=key.suite)
@@ -154,7 +164,15 @@ def encoded_bytes(
 
 
 def write_encoded(
-    obj: Any, codec: str, *, key: Any, operation: Operation, target: Any, request: WriteRequest, **sealing: Any
+    obj: Any,
+    codec: str,
+    *,
+    key: Any,
+    operation: Operation,
+    target: Any,
+    request: WriteRequest,
+    kind: str | None = None,
+    **sealing: Any,
 ) -> None:
     """:func:`encoded_bytes` to a path, which is replaced as a whole, or to an open file."""
     number, parts, claims = _encoded(obj, codec, key, request)
@@ -163,6 +181,7 @@ def write_encoded(
         return
     from safeload.envelope import seal, seal_path
 
+    claims = _with_kind(claims, kind)
     with operation.child("seal") as stage, operation.child("key", action="sign", key_id=key.key_id):
         if stage.recording:
             stage.set(key_id=key.key_id, suite=key.suite)
@@ -170,6 +189,11 @@ def write_encoded(
             seal_path(target, parts, key, codec=number, claims=claims, **sealing)
         else:
             target.write(seal(parts, key, codec=number, claims=claims, **sealing))
+
+
+def _with_kind(claims: dict[str, Any] | None, kind: str | None) -> dict[str, Any] | None:
+    """The claims, with the kind of the payload if it has one (see :mod:`safeload.validate.versions`)."""
+    return claims if kind is None else {**(claims or {}), "payload": kind}
 
 
 def _write_parts(parts: Iterable[Any], target: Any) -> None:

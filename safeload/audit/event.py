@@ -41,7 +41,19 @@ __all__ = [
 
 Event = dict[str, object]
 Op = Literal[
-    "seal", "verify", "decrypt", "read", "analyse", "decide", "load", "validate", "key", "policy", "scan", "dump"
+    "seal",
+    "verify",
+    "decrypt",
+    "read",
+    "analyse",
+    "decide",
+    "load",
+    "migrate",
+    "validate",
+    "key",
+    "policy",
+    "scan",
+    "dump",
 ]
 Phase = Literal["attempt", "result"]
 Outcome = Literal["ok", "refused", "error"]
@@ -59,7 +71,7 @@ class Fields(TypedDict, total=False):
     ``None`` and empty values are left out. ``sha256``, ``size`` and ``container`` of an operation are taken over by
     its children. ``key_id`` is hex or raw bytes; ``program`` and ``policy_digest`` are hex SHA-256; of ``findings``
     only the distinct rule ids are written; ``action`` is a short word for key and policy operations
-    (``"fetch"``, ``"configure"``); ``outcome`` overrides what the exception, or its absence, says.
+    (``"fetch"``, ``"configure"``), and the kind of payload for a migration; ``outcome`` overrides what the exception, or its absence, says.
     """
 
     sha256: str

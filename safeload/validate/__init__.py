@@ -25,7 +25,7 @@ _MAX_ERRORS: Final = 5
 
 
 def check(obj: object, schema: Mapping[str, Any] | str | os.PathLike[str] | Schema) -> None:
-    """Check ``obj`` against ``schema``; tuples count as arrays.
+    """Check ``obj`` against ``schema``; tuples count as arrays, and so on (:mod:`safeload.validate.simpler`).
 
     Args:
         obj: what was loaded. It is not changed.

@@ -67,6 +67,8 @@ def plain(obj: object) -> Any:
     Raises:
         SchemaError: there is a value that JSON does not have, or an object that contains itself.
         LimitExceededError: it is too large, too deep, or has too long a number or name.
+
+    What is no JSON value but usually becomes one (dates, arrays, bytes) is taken as that.
     """
     return _Copier().copy(obj, ())[0]
 
@@ -80,6 +82,7 @@ class _Copier:
     def __init__(self) -> None:
         self._done: dict[int, tuple[Any, int, int]] = {}  # id -> copy, values in it, levels in it
         self._open: set[int] = set()
+        self._simple: dict[int, tuple[Any, Any]] = {}
 
     def copy(self, value: Any, path: tuple[str | int, ...]) -> tuple[Any, int, int]:
         """The copy of ``value``, the number of values it stands for and its levels."""
@@ -94,7 +97,28 @@ class _Copier:
             return _float(float.__add__(value, 0.0), path), 1, 0
         if isinstance(value, dict | list | tuple):
             return self._container(value, path)
-        raise _not_json(f"{printable(type(value).__qualname__)} is no JSON value", path)
+        return self._simpler(value, path)
+
+    def _simpler(self, value: Any, path: tuple[str | int, ...]) -> tuple[Any, int, int]:
+        """The copy of what stands for ``value``: see :mod:`safeload.validate.simpler`."""
+        from safeload.validate.simpler import MAX_ITEMS, UNKNOWN, TooManyItemsError, simpler
+
+        known = self._simple.get(id(value))
+        if known is not None:
+            return self.copy(known[1], path)
+        try:
+            found = simpler(value)
+        except TooManyItemsError:
+            message = (
+                f"{pointer(path)}: an array of more than {MAX_ITEMS} items is too large to check; check a part of it"
+            )
+            raise LimitExceededError(message, code="schema.size", stage="validate") from None
+        except (ValueError, TypeError, AttributeError, OverflowError):  # too long a number, an object made by hand
+            found = UNKNOWN
+        if found is UNKNOWN:
+            raise _not_json(f"{printable(type(value).__qualname__)} is no JSON value", path)
+        self._simple[id(value)] = value, found  # kept, because parts are known by their ids
+        return self.copy(found, path)
 
     def _container(self, value: Any, path: tuple[str | int, ...]) -> tuple[Any, int, int]:
         key = id(value)
@@ -115,7 +139,7 @@ class _Copier:
             for name, item in dict.items(value):
                 name_ = _name(name, path)
                 result[name_], values, below = self.copy(item, (*path, name_))
-                count += values
+                count = self._counted(count + values, path)
                 levels = max(levels, below)
         else:
             result = Array()
@@ -123,14 +147,18 @@ class _Copier:
             for index, item in enumerate(items):
                 child, values, below = self.copy(item, (*path, index))
                 result.append(child)
-                count += values
+                count = self._counted(count + values, path)
                 levels = max(levels, below)
-        if count > MAX_VALUES:
-            message = f"{pointer(path)}: more than {MAX_VALUES} values are too many to check; check smaller parts"
-            raise LimitExceededError(message, code="schema.size", stage="validate")
         self._open.discard(key)
         self._done[key] = (result, count, levels + 1)
         return self._done[key]
+
+    @staticmethod
+    def _counted(count: int, path: tuple[str | int, ...]) -> int:
+        if count > MAX_VALUES:
+            message = f"{pointer(path)}: more than {MAX_VALUES} values are too many to check; check smaller parts"
+            raise LimitExceededError(message, code="schema.size", stage="validate")
+        return count
 
 
 def _name(name: object, path: tuple[str | int, ...]) -> str:
@@ -157,7 +185,8 @@ def _float(value: float, path: tuple[str | int, ...]) -> float:
 
 
 def _not_json(what: str, path: tuple[str | int, ...]) -> SchemaError:
-    message = f"{pointer(path)}: {what}; a schema can only check null, booleans, numbers, strings, lists and dicts"
+    message = f"{pointer(path)}: {what}; a schema checks null, booleans, numbers, strings, lists, dicts, and what "
+    message += "usually becomes one of these (dates, arrays of numbers, bytes ...)"
     return SchemaError(message, code="schema.not-json")
 
 

@@ -70,7 +70,7 @@ class Heap:
 
         dtype = datatype.dtype
         if dtype.subdtype is not None or not (
-            same_bytes(self._library, datatype, dtype) or dtype.kind in "SV" and not dtype.names
+            same_bytes(self._library, datatype, dtype) or (dtype.kind in "SV" and not dtype.names)
         ):
             raise FormatError("numbers of an unusual kind beside variable-length data", code="format.unsupported")
         return np.ascontiguousarray(rows).view(dtype).reshape(len(rows))

@@ -30,6 +30,7 @@ _SCALARS: Final = frozenset(
 )
 _EXACT = frozenset({"<f2", "<f4", "<f8", ">f2", ">f4", ">f8"})  # those that a double holds
 _MAX_DIMENSIONS = 64
+_ORDERS: Final[tuple[Any, ...]] = ("C", "F")
 
 
 def write_numpy(value: Any, _writer: Writer) -> Any:
@@ -60,10 +61,11 @@ def _write_array(array: Any) -> Any:
 
 def _read_array(node: dict[str, Any]) -> Any:
     dtype = _dtype_of(node["dtype"])
-    shape, order = node["shape"], node["order"]
+    shape: Any = node["shape"]
+    order: Any = node["order"]
     if type(shape) is not list or len(shape) > _MAX_DIMENSIONS or not all(type(n) is int and n >= 0 for n in shape):
         raise MisfitError("shape is a list of lengths")
-    if order not in ("C", "F") or type(order) is not str:
+    if order not in _ORDERS:
         raise MisfitError("order is C or F")
     layout: Literal["C", "F"] = "C" if order == "C" else "F"
     data = bytes_of(node["v"])

@@ -17,7 +17,7 @@ import safeload
 from safeload.findings import Verdict
 
 h5py = pytest.importorskip("h5py")
-from safeload.formats.hdf5 import Group  # noqa: E402
+from safeload.formats.hdf5 import Group
 
 
 def make(fill, *, userblock=0, **options):

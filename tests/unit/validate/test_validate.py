@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import datetime as dt
 import enum
 import json
 import socket
+import tracemalloc
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import PurePosixPath
+from uuid import UUID
 
 import numpy as np
 import pytest
@@ -17,6 +23,7 @@ from safeload.errors import LimitExceededError, SafeloadError, SchemaError
 from safeload.validate import check, compiled, register_schema
 from safeload.validate.plain import MAX_DEPTH, MAX_VALUES, plain
 from safeload.validate.schema import _by_digest, _by_file, _by_name
+from safeload.validate.simpler import MAX_ITEMS
 
 USER = {
     "type": "object",
@@ -36,6 +43,11 @@ def _fresh_caches():
     yield
     for cache in (_by_digest, _by_file, _by_name):
         cache.clear()
+
+
+class Zone(dt.tzinfo):
+    def utcoffset(self, _):
+        raise AssertionError("code of the payload's class ran")
 
 
 class Colour(enum.IntEnum):
@@ -159,8 +171,9 @@ def test_no_method_of_a_payload_class_runs():
 @pytest.mark.parametrize(
     "value",
     [
-        b"bytes", {1, 2}, 1j, Loud(), np.arange(3), np.int64(1), float("nan"), float("inf"), {1: 2}, Loud,
-        collections.UserDict(),
+        1j, Loud(), np.array([1j]), np.array([None]), np.array([1.0, np.nan]), np.ma.array([1]), float("nan"), float("inf"),
+        {1: 2}, Loud, collections.UserDict(), Fraction(10**5000, 3), dt.datetime(2024, 1, 1, tzinfo=Zone()),
+        np.zeros(1, "i4,i4"), {(1, 1j)},
     ],
     ids=lambda value: type(value).__name__,
 )  # fmt: skip
@@ -169,6 +182,57 @@ def test_what_json_does_not_have_is_refused(value):
     with pytest.raises(SchemaError, match="/deep/0") as caught:
         check({"deep": [value]}, {})
     assert caught.value.code == "schema.not-json"
+
+
+@pytest.mark.parametrize(
+    ("value", "schema"),
+    [
+        (np.arange(6).reshape(2, 3), {"items": {"items": {"type": "integer"}, "minItems": 3}, "minItems": 2}),
+        (np.array([True]), {"items": {"const": True}}),
+        (np.array(["a", "b"]), {"items": {"enum": ["a", "b"]}}),
+        (np.array(["2024-01-01"], "M8[D]"), {"items": {"const": "2024-01-01"}}),
+        (np.array([1500], "m8[ms]"), {"items": {"const": 1.5}}),
+        (np.int64(1), {"type": "integer", "minimum": 1}),
+        (np.float32(0.5), {"const": 0.5}),
+        (np.float16(0.5), {"const": 0.5}),
+        (np.bool_(True), {"type": "boolean"}),
+        ({1, 2}, {"type": "array", "uniqueItems": True, "minItems": 2}),
+        (frozenset({"a"}), {"items": {"const": "a"}}),
+        (collections.deque([1]), {"items": {"const": 1}}),
+        (dt.date(2024, 1, 2), {"const": "2024-01-02"}),
+        (dt.datetime(2024, 1, 2, 3, tzinfo=dt.UTC), {"const": "2024-01-02T03:00:00+00:00"}),
+        (dt.timedelta(minutes=1), {"const": 60}),
+        (Decimal("1.50"), {"const": "1.50"}),
+        (UUID(int=1), {"const": "00000000-0000-0000-0000-000000000001"}),
+        (PurePosixPath("a/b"), {"pattern": "^a/"}),
+        (b"ab", {"const": "YWI="}),
+        ({"group": {"data": np.zeros((2, 2))}}, {"properties": {"group": {"properties": {"data": {"maxItems": 2}}}}}),
+    ],
+    ids=repr,
+)
+def test_values_that_usually_become_json_are_checked_as_that(value, schema):
+    """Arrays are nested arrays, moments strings, and so on; the schema sees them and can refuse them."""
+    assert check(value, schema) is None
+    with pytest.raises(SchemaError):
+        check(value, {"not": schema})
+
+
+def test_places_inside_of_arrays_are_named():
+    """An error points into a NumPy array as into a list."""
+    with pytest.raises(SchemaError, match="schema: /data/1/0: expected minimum 0"):
+        check({"data": np.array([[1], [-1]])}, {"properties": {"data": {"items": {"items": {"minimum": 0}}}}})
+
+
+def test_large_arrays_are_not_unfolded():
+    """Neither one that is too large, nor many that are together, nor one that is referred to often."""
+    with pytest.raises(LimitExceededError, match="too large to check"):
+        check(np.zeros(MAX_ITEMS + 1, "i1"), {})
+    part = np.zeros(MAX_ITEMS, "i1")
+    tracemalloc.start()
+    with pytest.raises(LimitExceededError, match="too many to check"):
+        check([part] * 1_000, {})
+    assert tracemalloc.get_traced_memory()[1] < 100 << 20
+    tracemalloc.stop()
 
 
 def test_numpy_floats_are_floats():
