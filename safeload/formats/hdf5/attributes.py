@@ -34,9 +34,7 @@ class Read(NamedTuple):
     left_out: list[str]
 
 
-def read_attributes(
-    library: Library, heap: Heap, identifier: Any, address: int, limits: Limits, total: int
-) -> Read:
+def read_attributes(library: Library, heap: Heap, identifier: Any, address: int, limits: Limits, total: int) -> Read:
     """The attributes of an open object, whose header is at ``address``; ``total`` bytes of others were read before.
 
     Raises:
@@ -92,7 +90,8 @@ def _names(library: Library, identifier: Any, limits: Limits) -> list[bytes]:
     library.h5py.h5a.iterate(identifier, note)
     if len(found) > limits.max_members:
         raise LimitExceededError(
-            f"an object in the HDF5 file has more than max_members={limits.max_members:,} attributes", code="limit.members"
+            f"an object in the HDF5 file has more than max_members={limits.max_members:,} attributes",
+            code="limit.members",
         )
     if len(set(found)) != len(found):
         raise FormatError("an object in the HDF5 file has two attributes of one name")

@@ -15,7 +15,7 @@ class Box(NamedTuple):
     """A box of an array: half-open bounds for each axis, and the index that takes the result out of it."""
 
     bounds: tuple[tuple[int, int], ...]
-    index: tuple[int | slice, ...] | None
+    inner: tuple[int | slice, ...] | None
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -48,7 +48,9 @@ def check_filters(filters: Sequence[Filter], *, elements: int, size: int) -> Non
                 code="hdf5.filter",
             )
     if sum(found.number in EXPANDING for found in filters) > 1:
-        raise FormatError("a dataset in the HDF5 file is compressed twice; no usual writer does that", code="hdf5.filter")
+        raise FormatError(
+            "a dataset in the HDF5 file is compressed twice; no usual writer does that", code="hdf5.filter"
+        )
     for found in filters:
         values = found.values
         if found.number == SHUFFLE and values and not 0 < values[0] <= size:
@@ -63,7 +65,8 @@ def _check_nbit(values: tuple[int, ...], elements: int, size: int) -> None:
     atomic = len(values) == 8 and values[0] == 8 and values[3] == 1
     if not atomic:
         raise FormatError(
-            "the HDF5 file uses the nbit filter on a type other than numbers, which safeload does not read", code="hdf5.filter"
+            "the HDF5 file uses the nbit filter on a type other than numbers, which safeload does not read",
+            code="hdf5.filter",
         )
     if values[2] != elements or values[4] != size or not 0 < values[6] + values[7] <= 8 * size:
         _contradiction()
@@ -96,7 +99,9 @@ def unpack(data: Any, filters: Sequence[Filter], mask: int, *, elements: int, si
         if found.number not in _OWN:
             _check_input(result, found, elements, size)
             if any(filters[rest].number != SHUFFLE and not mask >> rest & 1 for rest in range(index)):
-                raise FormatError("the HDF5 file combines filters in a way that safeload does not read", code="hdf5.filter")
+                raise FormatError(
+                    "the HDF5 file combines filters in a way that safeload does not read", code="hdf5.filter"
+                )
             return None
         # What checksums add before the compression is a few bytes.
         result = _undo(found, result, expected + 4 * len(filters))
@@ -173,7 +178,8 @@ def _unshuffled(data: Any, size: int) -> Any:
     result = np.empty(len(data), np.uint8)
     result[: count * size].reshape(count, size)[...] = planes.T
     result[count * size :] = np.frombuffer(data, np.uint8, offset=count * size)
-    return memoryview(result)
+    shuffled: memoryview = result.data
+    return shuffled
 
 
 def _unpacked_lzf(data: bytes, most: int) -> bytes:

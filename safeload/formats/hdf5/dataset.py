@@ -85,7 +85,8 @@ class Dataset:
             raise FormatError("a dataset of more dimensions than HDF5 has")
         self.stored = int(identifier.get_storage_size())
         self._filters = tuple(
-            Filter(found[0], tuple(map(int, found[2]))) for found in map(properties.get_filter, range(properties.get_nfilters()))
+            Filter(found[0], tuple(map(int, found[2])))
+            for found in map(properties.get_filter, range(properties.get_nfilters()))
         )
         self._chunk: tuple[int, ...] = ()
         if self._kind == h5d.CHUNKED:
@@ -129,8 +130,8 @@ class Dataset:
             import numpy as np
 
             array = array.view(np.uint8) != 0  # a byte that is neither 0 nor 1 would be both
-        if box.index is not None:
-            array = array[box.index]
+        if box.inner is not None:
+            array = array[box.inner]
         return array[()] if getattr(array, "shape", None) == () else array
 
     def _read(self, box: Box, *, mmap: bool) -> Any:
@@ -238,7 +239,9 @@ class Dataset:
             place = tuple(map(int, info.chunk_offset))
             wrong = any(start % length for start, length in zip(place, self._chunk, strict=True))
             if wrong or place in index or len(index) >= most or info.byte_offset is None:
-                problems.append(FormatError("the index of the chunks of a dataset in the HDF5 file is broken", code="hdf5.chunk"))
+                problems.append(
+                    FormatError("the index of the chunks of a dataset in the HDF5 file is broken", code="hdf5.chunk")
+                )
                 return True
             index[place] = int(info.byte_offset), int(info.size), int(info.filter_mask)
             return None
@@ -276,4 +279,3 @@ def _scalar_array(value: Any, dtype: Any) -> Any:
     array = np.empty((), dtype)
     array[()] = value
     return array
-

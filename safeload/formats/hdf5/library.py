@@ -72,9 +72,7 @@ class Library:
             except SafeloadError:
                 raise
             except MemoryError as error:
-                raise FormatError(
-                    "the HDF5 file asks for more memory than there is", code="limit.memory"
-                ) from error
+                raise FormatError("the HDF5 file asks for more memory than there is", code="limit.memory") from error
             except _LIBRARY_RAISES as error:
                 raise _refused(error) from error
             finally:
@@ -92,7 +90,8 @@ def _h5py() -> Any:
         import h5py
     except ImportError as error:
         raise FormatError(
-            "this is an HDF5 file; looking into it needs h5py: pip install 'safeload[hdf5]'", code="format.missing-extra"
+            "this is an HDF5 file; looking into it needs h5py: pip install 'safeload[hdf5]'",
+            code="format.missing-extra",
         ) from error
     return h5py
 
@@ -120,7 +119,9 @@ def _check_superblock(blob: Blob) -> tuple[int, int, int]:
         at = 24 + 4 * version + 3 * (offsets[0] if offsets else 8)
         driver = head[at : at + (offsets[0] if offsets else 8)]
     else:
-        raise FormatError("the HDF5 file has a superblock of an unknown version; upgrade safeload", code="format.unsupported")
+        raise FormatError(
+            "the HDF5 file has a superblock of an unknown version; upgrade safeload", code="format.unsupported"
+        )
     if offsets not in (b"\x04", b"\x08") or lengths not in (b"\x04", b"\x08") or len(head) < 48:
         raise FormatError("the superblock of the HDF5 file is not one that the HDF5 library writes")
     if driver.strip(_UNDEFINED):

@@ -194,8 +194,8 @@ class Tree:
             self._refuse(error, node.path)
         read = read_attributes(self._library, self._heap, node.identifier, address, self._limits, self._attribute_bytes)
         node.attrs, self._attribute_bytes = read.values, read.total
-        for name, error in read.problems:
-            self._refuse(error, f"{node.path}@{name}")
+        for name, problem in read.problems:
+            self._refuse(problem, f"{node.path}@{name}")
         for name in read.left_out:
             self.report(
                 "hdf5.reference",
@@ -257,4 +257,3 @@ class Tree:
             elif id(child) not in done:
                 path.add(id(child))
                 stack.append((child, iter(child.children.values())))
-

@@ -8,7 +8,7 @@ given out; variable lengths are located, so that they can be checked before libh
 from __future__ import annotations
 
 import re
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from safeload.errors import FormatError
 
@@ -82,7 +82,9 @@ def _array(library: Any, datatype: Any, size: int, depth: int) -> Layout:
         raise FormatError("an array datatype in the HDF5 file contradicts itself")
     if base.lengths and count > _MAX_PARTS:
         _unsupported("an array datatype of so many variable-length parts")
-    lengths = [(at + index * base.size, unit) for index in range(count if base.lengths else 0) for at, unit in base.lengths]
+    lengths = [
+        (at + index * base.size, unit) for index in range(count if base.lengths else 0) for at, unit in base.lengths
+    ]
     return Layout(count * base.size, size, tuple(lengths), text=base.text)
 
 
@@ -110,7 +112,9 @@ def _compound(library: Any, datatype: Any, size: int, depth: int) -> Layout:
 
 def _check_tag(tag: bytes, size: int) -> None:
     if tag.startswith(b"NUMPY:") and (size != 8 or not _DATETIME.fullmatch(tag)):
-        raise FormatError("an opaque datatype in the HDF5 file claims to be a NumPy type that it cannot be", code="hdf5.opaque")
+        raise FormatError(
+            "an opaque datatype in the HDF5 file claims to be a NumPy type that it cannot be", code="hdf5.opaque"
+        )
 
 
 def same_bytes(library: Any, datatype: Any, dtype: Any) -> bool:
@@ -124,5 +128,5 @@ def same_bytes(library: Any, datatype: Any, dtype: Any) -> bool:
         return False
 
 
-def _unsupported(what: str) -> Any:
+def _unsupported(what: str) -> NoReturn:
     raise FormatError(f"the HDF5 file has {what}", code="format.unsupported")

@@ -105,7 +105,11 @@ def _writable(h5py: Any, value: Any, name: str) -> tuple[Any, Any]:
         return np.asarray(_text(value), object), h5py.string_dtype()
     if isinstance(value, bytes):
         # A fixed length drops the zeros at the end of bytes; an opaque value keeps them.
-        return (np.bytes_(value), None) if value and not value.endswith(b"\0") else (np.asarray(np.void(value or b"\0")), None)
+        return (
+            (np.bytes_(value), None)
+            if value and not value.endswith(b"\0")
+            else (np.asarray(np.void(value or b"\0")), None)
+        )
     data = np.asarray(value)
     if data.dtype.kind == "U":
         data = data.astype(object)
@@ -113,7 +117,9 @@ def _writable(h5py: Any, value: Any, name: str) -> tuple[Any, Any]:
         if h5py.check_vlen_dtype(data.dtype) is not None:
             return data, data.dtype
         if not all(isinstance(item, str) for item in data.reshape(-1)):
-            raise TypeError(f"codec='hdf5' cannot write {name!r}: an array of objects, and only texts come back as they are")
+            raise TypeError(
+                f"codec='hdf5' cannot write {name!r}: an array of objects, and only texts come back as they are"
+            )
         return np.array([_text(item) for item in data.reshape(-1)], object).reshape(data.shape), h5py.string_dtype()
     if data.dtype.kind in "mM":
         return data.astype(h5py.opaque_dtype(data.dtype)), h5py.opaque_dtype(data.dtype)

@@ -286,7 +286,9 @@ class TestWriting:
 
     def test_attributes_survive(self):
         """Loading and dumping keeps attributes."""
-        data = make(lambda file: (file.create_dataset("x", data=[1]), file["x"].attrs.update(a="b"), file.attrs.update(c=2)))
+        data = make(
+            lambda file: (file.create_dataset("x", data=[1]), file["x"].attrs.update(a="b"), file.attrs.update(c=2))
+        )
         again = safeload.loads(safeload.dumps(safeload.loads(data), codec="hdf5"))
         assert again.attrs == {"c": 2}
         assert again.member_attrs["x"] == {"a": "b"}
@@ -344,7 +346,9 @@ class TestOutside:
             file.create_dataset("x", data=np.arange(10), maxshape=(None,))
         layout = h5py.VirtualLayout((10,), "i8", maxshape=shape)
         source = h5py.VirtualSource(str(other), "x", (10,), maxshape=(None,))
-        layout[: h5py.h5s.UNLIMITED if shape[0] is None else 10] = source[: h5py.h5s.UNLIMITED if shape[0] is None else 10]
+        layout[: h5py.h5s.UNLIMITED if shape[0] is None else 10] = source[
+            : h5py.h5s.UNLIMITED if shape[0] is None else 10
+        ]
         data = make(lambda file: file.create_virtual_dataset("v", layout), libver="latest")
         opened = []
         sys.addaudithook(lambda event, args: opened.append(args[0]) if event == "open" and opened is not None else None)
@@ -564,11 +568,15 @@ class TestBombs:
             elif place == "compound":
                 file.create_dataset("s", data=np.array([(1, "needle" * 7)], kind))
             else:
-                file.create_dataset("s", data=["needle" * 7], dtype=h5py.string_dtype(), chunks=(1,) if place == "chunked" else None)
+                file.create_dataset(
+                    "s", data=["needle" * 7], dtype=h5py.string_dtype(), chunks=(1,) if place == "chunked" else None
+                )
 
         data = bytearray(make(fill))
         wanted = struct.pack("<I", 42)
-        places = [at for at in range(len(data)) if data[at : at + 4] == wanted and data[at + 12 : at + 16] == b"\1\0\0\0"]
+        places = [
+            at for at in range(len(data)) if data[at : at + 4] == wanted and data[at + 12 : at + 16] == b"\1\0\0\0"
+        ]
         assert places
         for at in places:
             data[at : at + 4] = struct.pack("<I", length)
@@ -641,7 +649,9 @@ class TestBrokenFiles:
             "    try: safeload.scan(bytes(copy)); safeload.loads(bytes(copy))\n"
             "    except safeload.SafeloadError: pass\n"
         )
-        done = subprocess.run([sys.executable, "-c", program], input=self.whole(), capture_output=True, timeout=300, check=False)
+        done = subprocess.run(
+            [sys.executable, "-c", program], input=self.whole(), capture_output=True, timeout=300, check=False
+        )
         assert done.returncode == 0, done.stderr[-2000:]
 
     def test_polyglots(self):
