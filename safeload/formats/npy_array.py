@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from safeload.errors import FormatError
+from safeload.memory import private_memory
 
 if TYPE_CHECKING:
     from safeload.formats.blob import Blob
@@ -38,7 +39,11 @@ def array_of(blob: Blob, header: Header, *, index: Any = None, mmap: bool = Fals
         return np.array(part, copy=True) if isinstance(part, np.ndarray) else part
     memory = blob.view(header.data, header.size)
     array = np.ndarray(header.shape, header.dtype, memory, order=order)
-    return array.copy(order="K") if memory.readonly or not array.flags.aligned else array
+    if not memory.readonly and array.flags.aligned:
+        return array
+    copy = private_memory(header.size)
+    copy[:] = memory  # the bytes between fields as well
+    return np.ndarray(header.shape, header.dtype, copy, order=order)
 
 
 def checked_object_array(array: Any, header: Header) -> Any:

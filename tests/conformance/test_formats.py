@@ -137,7 +137,7 @@ def test_something_behind_and_in_front(module: Any, data: bytes) -> None:
 
 
 @given(st.data())
-@settings(max_examples=400)
+@settings(max_examples=4 * settings.default.max_examples)
 def test_mutated(data: Any) -> None:
     """A few bytes changed, cut out or doubled."""
     module, sample = data.draw(st.sampled_from(DATA))
