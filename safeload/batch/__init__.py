@@ -136,15 +136,15 @@ def _place(target: Any) -> int | None:
     """A number for a target, the same for all of its spellings; ``None`` for what is none."""
     from hashlib import blake2b
 
-    from safeload.batch.journal import name_of
+    from safeload.locations import is_remote, local_path
 
-    try:
-        name = name_of(target)
-    except ValueError:
+    if not isinstance(target, str | bytes | os.PathLike):
         return None
-    if not name:
-        return None
-    if "://" not in name:
-        folder, base = os.path.split(name)
-        name = os.path.normcase(os.path.join(os.path.realpath(folder), base))  # noqa: PTH118 - a str
+    name = str(target)
+    if not is_remote(target):
+        try:
+            folder, base = os.path.split(os.fsdecode(local_path(target)))
+            name = os.path.normcase(os.path.join(os.path.realpath(folder), base))  # noqa: PTH118 - a str
+        except ValueError:  # a URL or a path that is none; writing it will say so
+            return None
     return int.from_bytes(blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")

@@ -81,27 +81,32 @@ class Spread:
     def outcomes(self, tasks: Iterator[Task]) -> Generator[tuple[Task, Outcome], None, None]:
         """Every task with its outcome. An error of ``tasks`` itself is raised after the outcomes of those before it."""
         parallel = self._threads
-        with contextlib.ExitStack() as stack:
+        with contextlib.ExitStack() as pool:
             started = False
             while True:
                 window, failure = _taken(tasks, self._size)
                 if window and not started:
+                    started = True
                     if self._wants_processes and len(window) >= _MANY:
                         self._pack()
                         parallel = self._processes
-                    stack.enter_context(parallel)
-                    started = True
+                    pool.enter_context(parallel)
                 if window:
-                    yield from self._window(parallel, window)
+                    doubtful = yield from self._window(parallel, window)
+                    if doubtful:
+                        pool.close()
+                        for task in doubtful:
+                            yield task, self._alone(parallel, task)
+                        parallel = pool.enter_context(self._again(parallel))
                 if failure is not None:
                     raise failure
                 if len(window) < self._size:
                     return
 
-    def _window(self, parallel: Any, window: Sequence[Task]) -> Generator[tuple[Task, Outcome], None, None]:
+    def _window(self, parallel: Any, window: Sequence[Task]) -> Generator[tuple[Task, Outcome], None, Sequence[Task]]:
+        """The outcomes of a window; what is returned has none, because something broke."""
         left = {task.number: task for task in window}
-        done = self._done(parallel, window)
-        with contextlib.closing(done):
+        with contextlib.closing(self._done(parallel, window)) as done:
             while left:
                 try:
                     outcome = next(done)
@@ -109,14 +114,14 @@ class Spread:
                     raise  # the cluster is gone, not a task
                 except Exception:  # noqa: BLE001 - a process died, or what it gave could not be brought here
                     break
-                yield left.pop(outcome.number), outcome
-        for task in list(left.values()):
-            del left[task.number]
-            yield task, self._alone(parallel, task)
+                if outcome.number in left:
+                    yield left.pop(outcome.number), outcome
+        return tuple(left.values())
 
     def _alone(self, parallel: Any, task: Task) -> Outcome:
+        """The outcome of a task that was under way when something broke."""
         try:
-            with contextlib.closing(self._done(parallel, [task])) as done:
+            with contextlib.closing(self._done(self._again(parallel, ordered=True), [task])) as done:
                 return next(done)
         except OSError:
             raise
@@ -128,6 +133,13 @@ class Spread:
             lost = LoadError(message, code="batch.process-died")
             lost.__cause__ = error
             return Outcome(task.number, error=lost)
+
+    def _again(self, parallel: Any, *, ordered: bool = False) -> Any:
+        """Another one like it: one that broke can still be given results of what it was told to do before."""
+        import joblib
+
+        return_as = "generator" if ordered else parallel.return_as
+        return joblib.Parallel(n_jobs=parallel.n_jobs, backend=_backend(parallel), return_as=return_as)
 
     def _done(self, parallel: Any, tasks: Sequence[Task]) -> Generator[Outcome, None, None]:
         from joblib import delayed

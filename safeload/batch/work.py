@@ -9,8 +9,10 @@ the work is done, other sinks get their events with the outcome, and a required 
 from __future__ import annotations
 
 import functools
+import os
 import pickle
 import threading
+import time
 import zlib
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
@@ -81,6 +83,7 @@ class Work:
         stamped: whether outcomes have a stamp.
         began: of a run that goes on from a journal: when, in seconds of the epoch. Older debris of targets is removed.
         run: a token of this run.
+        parent: the process that asked.
     """
 
     action: str
@@ -91,6 +94,7 @@ class Work:
     stamped: bool = False
     began: float = 0.0
     run: str = ""
+    parent: int = 0
 
     def ring(self) -> KeyRing | None:
         """The keys to open with."""
@@ -136,7 +140,7 @@ class Work:
             auditor = Auditor(sinks=crossing, required=auditor.required, host=auditor.host)
         keyless = type(loader)(policy=loader.policy, audit=auditor, limits=loader.limits, signers=loader.signers)
         try:
-            return zlib.compress(pickle.dumps(replace(self, loader=keyless), 5), 1)
+            return zlib.compress(pickle.dumps(replace(self, loader=keyless, parent=os.getpid()), 5), 1)
         except (pickle.PicklingError, TypeError, AttributeError) as error:
             raise TypeError(
                 f"an argument cannot cross into other processes ({error}); use backend='threading'"
@@ -203,10 +207,26 @@ def _opened(packed: bytes) -> Work:
     return work
 
 
+@functools.cache
+def _end_with(parent: int) -> None:
+    """End this process when its parent is gone: joblib's own workers would wait five minutes for more to do."""
+    if os.getppid() != parent:  # a worker of somebody else's, perhaps on another machine
+        return
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="safeload-parent-watch", daemon=True).start()
+
+
 def run_packed(packed: bytes, task: Task) -> Packed:
     """Do ``task`` in this process, which is not the one that asked."""
     _COLLECTOR.take()
-    outcome = _opened(packed).do(task)._replace(events=_COLLECTOR.take())
+    work = _opened(packed)
+    _end_with(work.parent)
+    outcome = work.do(task)._replace(events=_COLLECTOR.take())
     try:
         return Packed(task.number, pickle.dumps(outcome, 5))
     except Exception as error:  # noqa: BLE001 - whatever the object's own methods raise
