@@ -22,6 +22,7 @@ from safeload.formats.blob_source import BlobSource
 from safeload.formats.containers import detect, formats
 from safeload.formats.detect import HEAD, is_pickle_head
 from safeload.formats.unpacking import Budget
+from safeload.peeking import PickleLook
 from safeload.pickles import any_encoding, finding_of, internal_error, judge_streams, judged_stream
 from safeload.pipeline import has_arrays, judge
 from safeload.program import Program
@@ -50,7 +51,7 @@ class Examiner:
     """
 
     def __init__(self, request: Request, options: Options, operation: Operation) -> None:
-        self.request = request._replace(budget=request.budget or Budget(request.limits))
+        self.request = request._replace(budget=request.budget or Budget(request.limits), pickles=PickleLook(options))
         self.options = options
         self.operation = operation
         self._members = 0
@@ -167,7 +168,7 @@ class Examiner:
         if stream.encoding is not None:
             options = options._replace(encoding=stream.encoding)
         if stream.persistent:
-            options = options._replace(persistent_load=_unanswered)
+            options = options._replace(persistent_load=_unanswered, named=stream.named)
         if stream.arrays and self.request.loading:
             judgement = judge_arrays(stream.blob, options, self.operation)
         elif stream.arrays:

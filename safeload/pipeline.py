@@ -198,7 +198,7 @@ def judge_broken(code: bytes, protocol: int, options: Options) -> Judgement | No
     from safeload.analysis.hashing import KeyWalk
     from safeload.analysis.trace import Tracer
 
-    tracer = Tracer(options.limits, fix_imports=options.fix_imports)
+    tracer = Tracer(options.limits, fix_imports=options.fix_imports, named=options.named)
     census = Census(code, [], len(code), protocol, has_code=True, mutable=False)
     try:
         with contextlib.suppress(FormatError):
@@ -257,6 +257,7 @@ def new_tracer(options: Options, *, makes_classes: bool = False) -> Tracer:
         encoding=options.encoding,
         errors=options.errors,
         makes_classes=makes_classes or options.policy.grants_code,
+        named=options.named,
     )
 
 

@@ -60,7 +60,7 @@ class Use(NamedTuple):
     :func:`snapshot`, taken when the use was recorded: a stream can change a list or a dict after it was
     passed, and a judge that looked later would see other arguments than the callable does.
 
-    ``target`` is the stand-in that a CALL or CONSTRUCT made or that a STATE or ITEMS changes, so that a rule can judge
+    ``target`` is the stand-in that a CALL, CONSTRUCT or PERSISTENT made or that a STATE or ITEMS changes, so that a rule can judge
     a state by what the object was made with (a numpy dtype's state is memory-unsafe for any other type string).
     """
 

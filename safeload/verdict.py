@@ -37,6 +37,7 @@ class Options(NamedTuple):
     signed: bool = False  # somebody whose key is in the ring vouches for the bytes, and the policy is that signer's
     persistent_load: Callable[[Any], Any] | None = None
     find_class: Callable[[str, str], Any] | None = None
+    named: Callable[[Any], Any] | None = None  # see formats.base.Stream
 
 
 class Judgement(NamedTuple):

@@ -63,7 +63,9 @@ class Tracer:
         encoding: str = "ASCII",
         errors: str = "strict",
         makes_classes: bool = False,
+        named: Callable[[Any], Any] | None = None,
     ) -> None:
+        """``named``: see :class:`safeload.formats.base.Stream`."""
         self.limits = limits
         self.makes_classes = makes_classes
         self.uses: list[Use] = []
@@ -77,7 +79,7 @@ class Tracer:
         self._standins: dict[str, type] = {}
         self._buffers = _Buffers()
         self._unpickler = _TracingUnpickler(
-            self._feed, find=self._find, record=self.record, buffers=self._buffers, **self._options
+            self._feed, find=self._find, record=self.record, buffers=self._buffers, named=named, **self._options
         )
 
     def trace(self, code: bytes, protocol: int, buffers: Iterable[Any] = ()) -> Any:
@@ -250,17 +252,23 @@ class _Buffers:
 class _TracingUnpickler(pickle.Unpickler):
     """The C unpickler with both of its ways out replaced."""
 
-    def __init__(self, file: Any, *, find: Any, record: Any, buffers: Any, encoding: str, errors: str) -> None:
+    def __init__(
+        self, file: Any, *, find: Any, record: Any, buffers: Any, named: Any, encoding: str, errors: str
+    ) -> None:
         super().__init__(file, encoding=encoding, errors=errors, buffers=buffers)
         self.record = record
+        self._named = named
         self._find = find
 
     def find_class(self, module: str, name: str) -> Any:
         return self._find(module, name)
 
     def persistent_load(self, pid: Any) -> Any:
-        self.record(Kind.PERSISTENT, "", (pid,))
-        return _Persistent()
+        found = self._named(pid) if self._named is not None else None
+        if not isinstance(found, StandinType):
+            found = _Persistent()
+        self.record(Kind.PERSISTENT, "", (pid,), found)
+        return found
 
 
 class _RecordingType(StandinType):

@@ -30,6 +30,7 @@ __all__ = [
     "Format",
     "Member",
     "Parts",
+    "PickleReader",
     "Request",
     "Split",
     "Stream",
@@ -39,6 +40,26 @@ __all__ = [
 # Answers of Format.recognise. Of two formats that know an artifact the more specific one takes it (a PyTorch file is also a
 # zip); two that are equally sure make it a polyglot, which is refused. FALLBACK is for what nobody looks into.
 NO, FALLBACK, GENERIC, SPECIFIC = range(4)
+
+
+class PickleReader(Protocol):
+    """Looks at a pickle without loading it: where it ends, and what it holds."""
+
+    def size(self, blob: Blob, offset: int) -> int:
+        """The length of the pickle at ``offset``.
+
+        Raises:
+            FormatError: there is none.
+        """
+        ...
+
+    def value(self, blob: Blob) -> Any:
+        """What the pickle that ``blob`` is holds, with inert stand-ins for globals and for what calls would return.
+
+        Raises:
+            FormatError: it is not well-formed.
+        """
+        ...
 
 
 class Request(NamedTuple):
@@ -55,6 +76,7 @@ class Request(NamedTuple):
         path: the file's name, for messages only.
         whole: the artifact is all of its blob; otherwise something else may follow the stream that it begins with.
         budget: what the artifact's compressed parts may still unpack to; shared by everything inside it.
+        pickles: looks at pickles that are part of a format's own structure.
     """
 
     limits: Limits = DEFAULT_LIMITS
@@ -67,6 +89,7 @@ class Request(NamedTuple):
     path: str = ""
     whole: bool = True
     budget: Budget | None = None
+    pickles: PickleReader | None = None
 
 
 class WriteRequest(NamedTuple):
@@ -88,6 +111,8 @@ class Stream(NamedTuple):
         check: what the format demands of the stream's program besides the policy (of the persistent ids in it, say).
         encoding: of strings of Python 2 pickles, if the format prescribes it.
         arrays: array bytes stand between its opcodes, as joblib writes them.
+        named: the global in a persistent id that stands for that very global, while the stream is traced; ``None`` for any other
+            id. The format's ``persistent_load`` has to answer with what that global is.
     """
 
     location: str
@@ -96,6 +121,7 @@ class Stream(NamedTuple):
     check: Callable[[Program], Iterable[Finding]] | None = None
     encoding: str | None = None
     arrays: bool = False
+    named: Callable[[Any], Any] | None = None
 
 
 class Member(NamedTuple):
