@@ -104,7 +104,7 @@ def _key(blob: Blob, options: Options) -> Any:
     if not isinstance(blob, MemoryBlob) or blob.size > MAX_BYTES:
         return None
     digest = hashlib.sha256(blob.view(0, blob.size)).digest()
-    return digest, options.policy.digest, *options[1:6], options.persistent_load is None
+    return digest, options.policy.digest, *options[1:7], options.persistent_load is None
 
 
 def _is_light(census: Census) -> bool:

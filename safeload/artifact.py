@@ -377,9 +377,9 @@ def payload_format(opened: Opened, options: Options) -> Format:
 
 def _require_grant(codec: Codec, options: Options) -> None:
     if codec.code and not options.policy.grants_code:
-        from safeload.codemakers import refusal
+        from safeload.codemakers import why_refused
 
-        raise PolicyError(refusal(codec.name, signed=True), code="policy.code")
+        raise PolicyError(why_refused(codec.name, signed=True), code="policy.code")
 
 
 def opened_stream(opened: Opened, demands: Demands, options: Options) -> tuple[bytes, Iterable[Any] | None]:

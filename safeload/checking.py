@@ -23,7 +23,7 @@ from safeload.pipeline import judge
 from safeload.policy import Policy
 from safeload.policy.model import DEFAULT_PACKS
 from safeload.reports.escape import printable
-from safeload.verdict import Options
+from safeload.verdict import COMPUTED_CLASS, Options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -172,8 +172,9 @@ def check(obj: Any, *, limits: Limits | None = None, max_bytes: int = 1 << 26) -
             bad = unpicklable(obj, graph, max_bytes)
         large = not first.ok and not bad and first.reason.startswith(_LARGE)
         request = WriteRequest(limits)
+        plain = needs is not None and not needs.never
         others = [
-            _too_large(codec.name, max_bytes, codec) if large else _tried(codec, obj, request, max_bytes)
+            _too_large(codec.name, max_bytes, codec) if large else _tried(codec, obj, request, max_bytes, plain=plain)
             for codec in _codecs()
         ]
         parts = tuple(_bad_part(part, request, max_bytes) for part in bad)
@@ -194,15 +195,32 @@ def _too_large(name: str, most: int, codec: Codec | None = None) -> CodecCheck:
     return CodecCheck(name, ok=False, reason=f"{_LARGE} max_bytes={most:,}, so it was not tried", code=code)
 
 
-def _tried(codec: Codec, obj: Any, request: WriteRequest, most: int) -> CodecCheck:
-    """One codec on its real encoder."""
+def _tried(codec: Codec, obj: Any, request: WriteRequest, most: int, *, plain: bool = True) -> CodecCheck:
+    """One codec on its real encoder; ``plain`` says that what pickle writes carries no code."""
     try:
-        size = sum(memoryview(part).nbytes for part in codec.encode(obj, request))
+        parts = codec.encode(obj, request)
+        size = sum(memoryview(part).nbytes for part in parts)
     except Exception as error:  # noqa: BLE001 - any error of the object's own is the answer
         return CodecCheck(codec.name, ok=False, reason=_reason(error), code=codec.code)
     if size > most:
         return _too_large(codec.name, most, codec)
-    return CodecCheck(codec.name, ok=True, size=size, code=codec.code)
+    code = codec.code or (
+        not plain and codec.reads is not None and _carries_code(b"".join(parts), codec, request.limits)
+    )
+    return CodecCheck(codec.name, ok=True, size=size, code=code)
+
+
+def _carries_code(data: bytes, codec: Codec, limits: Limits) -> bool:
+    """Whether there is code in what a codec wrote: a program that has imported dill makes joblib write it."""
+    from safeload.examine import Examiner
+    from safeload.formats.base import Request
+    from safeload.formats.blob import MemoryBlob
+    from safeload.formats.containers import formats
+
+    examiner = Examiner(Request(limits, loading=False), Options(Policy(), limits), SILENT.operation("scan"))
+    examined = examiner.examine(MemoryBlob(data), known=formats()[codec.reads or codec.name])
+    found = {finding.rule_id for part in examined.parts() for finding in part.report().findings}
+    return bool(found & {"policy.code", COMPUTED_CLASS})
 
 
 def _bad_part(part: Unpicklable, request: WriteRequest, most: int) -> BadPart:

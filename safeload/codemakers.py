@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["family", "family_of", "import_library", "refusal"]
+__all__ = ["family", "family_of", "import_library", "why_refused"]
 
 # Modules of the same code in other places: joblib.externals.cloudpickle, pyspark.cloudpickle, ray.cloudpickle ...
 _CLOUDPICKLE = frozenset({"cloudpickle", "cloudpickle_fast"})
@@ -51,7 +51,7 @@ def family_of(names: Iterable[str]) -> str | None:
     return next((known for known in _KNOWN if known in found), "code" if "code" in found else None)
 
 
-def refusal(kind: str, *, signed: bool = False) -> str:
+def why_refused(kind: str, *, signed: bool = False) -> str:
     """Why a pickle of this family was refused, and what to do."""
     what = f"a {kind} pickle" if kind in _KNOWN else "a pickle that carries code"
     codec = kind if kind in _KNOWN else "dill"

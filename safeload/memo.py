@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from safeload.analysis.shapes import is_harmless
-from safeload.errors import PolicyError
+from safeload.errors import FormatError, PolicyError
 from safeload.pipeline import Source, census_of, decided, new_tracer
 from safeload.rebuilding import found_for, may_call, pause
-from safeload.verdict import Judgement, Options
+from safeload.verdict import COMPUTED_CLASS, Judgement, Options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -66,13 +66,27 @@ class MemoTracer:
             tracer.uses.clear()
             with pause:
                 walk.walk(census.code, census.buffers)
-                tracer.trace(census.code, census.protocol, census.buffers)
+                try:
+                    tracer.trace(census.code, census.protocol, census.buffers)
+                except FormatError as error:
+                    if error.code != COMPUTED_CLASS:
+                        raise
+                    tracer = self._traced_again(census)  # refused by decide(); this is to see all of it
         judgement = decided(census, tracer, options, operation) if tracer.uses else Judgement(census)
         for asked, found in self._renamed.items():
             self._decide_renamed(asked, found)
         self._remember(census)
         self._tracing = False
         return judgement
+
+    def _traced_again(self, census: Census) -> Tracer:
+        """A tracer of the stream and those before it that does not stop at classes made by calls."""
+        tracer = new_tracer(self._options, makes_classes=True)
+        for past in self._history or ():
+            tracer.trace(past.code, past.protocol, past.buffers)
+        tracer.uses.clear()
+        tracer.trace(census.code, census.protocol, census.buffers)
+        return tracer
 
     def rewind(self) -> bool:
         """Undo what a refused stream did to the traced memo; ``False`` if that is not known any more."""

@@ -24,6 +24,7 @@ _LEAVES = frozenset(
 _PLAIN_KEYS = frozenset({str, int, float, bool, bytes, type(None)})
 _SEQUENCES: tuple[Any, ...] = (list, tuple, collections.deque)
 _KEY_TEXT = 60
+_LONGEST = 40  # labels of a path
 _MOST_BAD = 20
 
 
@@ -36,16 +37,30 @@ class Graph(NamedTuple):
 
     Attributes:
         types: how many distinct objects there are of each type, by ``module.qualname``.
-        paths: an object's path by its ``id``; ``objects`` keeps them alive.
+        owners: by the ``id`` of an object, that of what holds it and what leads from there; ``objects`` keeps them alive.
         size: bytes of strings and buffers, roughly.
         complete: whether all of the object was walked.
     """
 
     types: dict[str, int]
-    paths: dict[int, str]
+    owners: dict[int, tuple[int, str]]
     objects: list[Any]
     size: int
     complete: bool
+
+    def path(self, obj: Any) -> str | None:
+        """How to get to an object from the root, ``None`` if it was not seen; of a very long way, the ends."""
+        if id(obj) not in self.owners:
+            return None
+        labels: list[str] = []
+        at = id(obj)
+        while at:
+            at, label = self.owners[at]
+            labels.append(label)
+        labels.reverse()
+        if len(labels) > _LONGEST:
+            labels[_LONGEST // 2 : -_LONGEST // 2] = [f"...({len(labels) - _LONGEST:,} more)..."]
+        return "".join(labels)
 
 
 def type_name(kind: type) -> str:
@@ -60,21 +75,20 @@ def type_name(kind: type) -> str:
 def walk(root: Any, most: int, *, name: str = "obj") -> Graph:
     """Every object that ``root`` holds, breadth first, so that each has one of its shortest paths; at most ``most`` of them."""
     counts: collections.Counter[str] = collections.Counter()
-    paths = {id(root): name}
+    owners = {id(root): (0, name)}
     objects = [root]
     size = 0
     for obj in objects:  # grows meanwhile
         counts[type_name(type(obj))] += 1
         size += _weight(obj)
-        path = paths[id(obj)]
         for label, part in _parts(obj):
-            if id(part) in paths:
+            if id(part) in owners:
                 continue
             if len(objects) >= most:
-                return Graph(dict(counts.most_common()), paths, objects, size, complete=False)
-            paths[id(part)] = path + label
+                return Graph(dict(counts.most_common()), owners, objects, size, complete=False)
+            owners[id(part)] = id(obj), label
             objects.append(part)
-    return Graph(dict(counts.most_common()), paths, objects, size, complete=True)
+    return Graph(dict(counts.most_common()), owners, objects, size, complete=True)
 
 
 def _weight(obj: Any) -> int:
@@ -222,8 +236,8 @@ def unpicklable(root: Any, graph: Graph, limit: int) -> list[Unpicklable]:
 
 def _path(part: Any, graph: Graph) -> str:
     """How to get to it from the root; to a class, from the first of its instances."""
-    path = graph.paths.get(id(part))
+    path = graph.path(part)
     if path is None and issubclass(type(part), type):
         owner = next((obj for obj in graph.objects if type(obj) is part), None)
-        path = None if owner is None else f"{graph.paths[id(owner)]}.__class__"
+        path = None if owner is None else f"{graph.path(owner)}.__class__"
     return path or ""

@@ -97,7 +97,7 @@ def _computed_class() -> Finding:
 
 def _carried_code(program: Program, options: Options) -> tuple[list[Finding], list[Finding]]:
     """Findings and notes about code in the program: it is let in only for a signer with the grant, by no policy."""
-    from safeload.codemakers import family_of, refusal
+    from safeload.codemakers import family_of, why_refused
 
     kind = family_of(program.globals)
     if kind is None:
@@ -109,7 +109,7 @@ def _carried_code(program: Program, options: Options) -> tuple[list[Finding], li
     if options.signed and options.policy.grants_code:
         return [], notes
     return [
-        Finding("policy.code", Severity.HIGH, refusal(kind, signed=options.signed), evidence=kind),
+        Finding("policy.code", Severity.HIGH, why_refused(kind, signed=options.signed), evidence=kind),
         *evidence,
     ], notes
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from safeload.codemakers import family
 from safeload.findings import Finding, Severity, Verdict
-from safeload.program import Kind, global_name
+from safeload.program import Kind, StandinType, global_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -195,13 +195,17 @@ def sets_own_attributes(program: Program) -> bool:
 
 def _is_dills(use: Use) -> bool:
     if use.kind is Kind.CALL and use.name == _SETATTR:
-        return bool(use.args) and _makes_new(getattr(use.args[0], "safeload_producer", ""))
+        return bool(use.args) and _is_new(use.args[0])
     if all(global_name(item) != _SETATTR for item in use.args):
         return True
     return (use.name, *map(_spelled, use.args)) == ("builtins.getattr", "dill._dill", "_setattr", _SETATTR)
 
 
-def _makes_new(name: Any) -> bool:
+def _is_new(item: Any) -> bool:
+    """Whether the stream has made it: a class or a cell, and not what somebody else uses too."""
+    if isinstance(item, StandinType):  # the global itself
+        return False
+    name = getattr(item, "safeload_producer", "")
     return name == "types.new_class" or (name.startswith("dill._dill._create_") and family(name) == "dill")
 
 

@@ -90,6 +90,22 @@ def test_joblib_models(tmp_path):
     ]
 
 
+def test_code_pickles(tmp_path):
+    """A function loads under its signer's grant and from nobody else; check() says what is wrong with an object."""
+    pytest.importorskip("dill")
+    output = lines(tmp_path, "code_pickles.py")
+    assert output[:4] == [
+        "with the grant: 42",
+        "without the grant: policy.code",
+        "unsigned: policy.code",
+        "it would make: scale(value) of code_pickles.py; uses FACTOR",
+    ]
+    text = "\n".join(output)
+    assert "obj.transform" in text
+    assert "dill can, with code" in text
+    assert "joblib can\n" not in text
+
+
 class Hostile:
     """Would leave a file behind if it were loaded."""
 
