@@ -64,6 +64,7 @@ class Examiner:
         name: str = "",
         depth: int = 0,
         request: Request | None = None,
+        needed: bool = True,
     ) -> Examined:
         """Take ``blob`` apart and judge everything in it; never raises for what is in it.
 
@@ -73,8 +74,9 @@ class Examiner:
             name: what the container around it calls it.
             depth: how many containers are around it.
             request: instead of the examiner's.
+            needed: a rebuild will ask for it; otherwise it is only looked at.
         """
-        examined = Examined(name, blob, mmap=self.request.mmap)
+        examined = Examined(name, blob, mmap=self.request.mmap, needed=needed)
         request = request or self.request
         try:
             if depth > self.request.limits.max_depth:
@@ -93,7 +95,7 @@ class Examiner:
                 self._pickles(examined)
             else:
                 examined.container = form.name
-                self._split(examined, form.split(blob, request), depth)
+                self._split(examined, form.split(blob, request if needed else request._replace(loading=False)), depth)
         except SafeloadError as error:
             examined.fail(error)
         except RecursionError:
@@ -121,7 +123,7 @@ class Examiner:
         if not blob.size:
             raise FormatError("the file is empty", code="format.empty")
         examined.container = "pickle"
-        if self.request.loading:
+        if self.request.loading and examined.needed:
             try:
                 self._stream(examined, Stream("", blob), "")
             except SafeloadError as error:
@@ -158,7 +160,7 @@ class Examiner:
                     code="limit.members",
                 )
             request = member.request or self.request._replace(member=None, index=None)
-            inner = self.examine(member.blob, name=member.name, depth=depth + 1, request=request)
+            inner = self.examine(member.blob, name=member.name, depth=depth + 1, request=request, needed=member.needed)
             examined.members.append(inner)
             if not self.request.loading:
                 inner.settle()
@@ -205,12 +207,13 @@ class Examined:
         judgements: of its streams, with the ``options`` under which each was judged.
         members: the artifacts in it.
         findings: about it as a whole.
+        needed: whether the rebuild will ask for it.
     """
 
-    __slots__ = ("_digest", "blob", "container", "error", "findings", "internal", "judgements", "members", "mmap", "name", "options",
+    __slots__ = ("_digest", "blob", "container", "error", "findings", "internal", "judgements", "members", "mmap", "name", "needed", "options",
                  "size", "split")  # fmt: skip
 
-    def __init__(self, name: str, blob: Blob, *, mmap: bool = False) -> None:
+    def __init__(self, name: str, blob: Blob, *, mmap: bool = False, needed: bool = True) -> None:
         self.mmap = mmap
         self.name = name
         self.blob = blob
@@ -224,6 +227,7 @@ class Examined:
         self.findings: list[Finding] = []
         self.error: SafeloadError | None = None
         self.internal: Exception | None = None
+        self.needed = needed
 
     def fail(self, error: SafeloadError, location: str = "") -> None:
         """Note what refused; the first error is the one that a load raises."""
@@ -271,9 +275,19 @@ class Examined:
 
     def clean(self) -> bool:
         """Whether nothing in it, and in its members, speaks against loading it."""
+        if not self.needed and self._is_no_artifact():
+            return True
         findings = [*self.findings, *(finding for judgement in self.judgements for finding in judgement.findings)]
         return all(finding.verdict is Verdict.CLEAN for finding in findings) and all(
             member.clean() for member in self.members
+        )
+
+    def _is_no_artifact(self) -> bool:
+        """Whether it was looked at, and is of no format that anything loads."""
+        return (
+            self.error is None
+            and not self.judgements
+            and {finding.rule_id for finding in self.findings} == {"format.unknown"}
         )
 
     def refuse(self) -> None:

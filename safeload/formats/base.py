@@ -129,11 +129,13 @@ class Member(NamedTuple):
 
     ``request``: what is left of the split's own request where it goes on in the member, as for something compressed, or the
     ``index`` of an array in an archive. Without it a member is read whole.
+    ``needed``: ``rebuild`` will ask for it. What is not needed, and no artifact at all, says nothing against the rest.
     """
 
     name: str
     blob: Blob
     request: Request | None = None
+    needed: bool = True
 
 
 class Parts(Protocol):

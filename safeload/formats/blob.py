@@ -57,6 +57,10 @@ class Blob:
         self.check(offset, memory.nbytes)
         memory[:] = self._view(offset, memory.nbytes)
 
+    def mapped(self, offset: int, size: int) -> memoryview:
+        """:meth:`view`, but of a file a copy-on-write mapping; see :meth:`memmap` for what that means."""
+        return self.view(offset, size)
+
     def memmap(self, offset: int, dtype: Any, shape: tuple[int, ...], order: Literal["C", "F"] = "C") -> Any:
         """An array whose bytes begin at ``offset``, of a file as a copy-on-write ``numpy.memmap``.
 
@@ -228,6 +232,18 @@ class FileBlob(Blob):
                 self._file.seek(position)
         memory[: len(data)] = data
         return len(data)
+
+    def mapped(self, offset: int, size: int) -> memoryview:
+        """See :meth:`Blob.mapped`."""
+        self.check(offset, size)
+        if self._descriptor is None or not size:
+            return self.view(offset, size)
+        import mmap
+
+        begin = self._start + offset
+        before = begin % mmap.ALLOCATIONGRANULARITY
+        mapping = mmap.mmap(self._descriptor, size + before, access=mmap.ACCESS_COPY, offset=begin - before)
+        return memoryview(mapping)[before:]
 
     def memmap(self, offset: int, dtype: Any, shape: tuple[int, ...], order: Literal["C", "F"] = "C") -> Any:
         """See :meth:`Blob.memmap`."""

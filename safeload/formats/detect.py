@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
-__all__ = ["HEAD", "TORCH_LEGACY", "is_pickle_head", "known_container", "looks_like_pickle_head"]
+__all__ = ["HEAD", "TORCH_LEGACY", "is_pickle_head", "is_torch_legacy", "known_container", "looks_like_pickle_head"]
 
 # Bytes from the start that are enough to decide.
 HEAD = 264
@@ -71,10 +72,16 @@ def looks_like_pickle_head(head: bytes) -> bool:
     return len(head) >= 2 and head[0] == 0x80 and 2 <= head[1] <= 5
 
 
-# A PyTorch file before 1.6 is a series of pickles, and the first one is this number.
+# A PyTorch file before 1.6 is a series of pickles, and the first one is this number; framed from protocol 4 on.
+_TORCH_MAGIC = re.compile(rb"\x80[\x02-\x05](?:\x95\x0d\x00{7})?\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19\.", re.DOTALL)
 TORCH_LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+
+
+def is_torch_legacy(head: bytes) -> bool:
+    """Whether ``head`` begins a PyTorch file from before 1.6."""
+    return _TORCH_MAGIC.match(head) is not None
 
 
 def is_pickle_head(head: bytes) -> bool:
     """Whether ``head`` can begin nothing but a pickle, so that no container needs to be looked for."""
-    return looks_like_pickle_head(head) and not head.startswith(TORCH_LEGACY)
+    return looks_like_pickle_head(head) and not is_torch_legacy(head)

@@ -44,7 +44,7 @@ def argument_rule(name: str) -> Callable[[Check], Check]:
 @functools.cache
 def known_rules() -> Mapping[str, Check]:
     """Every argument rule by name."""
-    from safeload.policy import arrays, dtypes, frameworks, tables  # noqa: F401 - they register their rules
+    from safeload.policy import arrays, dtypes, frameworks, tables, tensors  # noqa: F401 - they register their rules
 
     return MappingProxyType(_RULES)
 

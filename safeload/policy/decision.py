@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from safeload.policy.arguments import Check
     from safeload.policy.dtypes import DType
     from safeload.policy.model import Policy
+    from safeload.policy.tensors import Tensor
     from safeload.program import Program, Use
 
 __all__ = ["Context", "check_state", "decide"]
@@ -68,11 +69,13 @@ class Context:
         bound_methods: whether a method was looked up on an instance.
         pattern_size: characters in all regular expressions so far.
         contents: what objects were made with and given as items, once somebody has asked.
+        persistent: the persistent id that an object stands for, once somebody has asked.
+        tensors: what is known of a tensor, or of a ``torch.Size``.
     """
 
     __slots__ = (
         "_budget", "arrays", "arrows", "bound_methods", "contents", "counts", "dtypes", "index", "key_sets", "objects",
-        "pattern_size", "policy", "states", "uses",
+        "pattern_size", "persistent", "policy", "states", "tensors", "uses",
     )  # fmt: skip
 
     def __init__(self, policy: Policy, uses: tuple[Use, ...]) -> None:
@@ -88,6 +91,8 @@ class Context:
         self.arrows: dict[int, int | None] = {}
         self.bound_methods = False
         self.contents: dict[int, list[Use]] | None = None
+        self.persistent: dict[int, Any] | None = None
+        self.tensors: dict[int, Tensor] = {}
         self.key_sets: set[tuple[Any, ...]] = set()
         self._budget = 0
 
@@ -96,6 +101,21 @@ class Context:
         if not self._budget:
             self._budget = 10_000_000 + sum(_weight(use.args) for use in self.uses)
         return self._budget
+
+    def content_of(self, value: Standin) -> list[Use]:
+        """How an object was made, and what was added to it, in the whole program."""
+        if self.contents is None:
+            self.contents = {}
+            for use in self.uses:
+                if use.target is not None and use.kind in (Kind.ITEMS, Kind.CONSTRUCT, Kind.CALL):
+                    self.contents.setdefault(id(use.target), []).append(use)
+        return self.contents.get(id(value), [])
+
+    def id_of(self, value: Any) -> Any:
+        """The persistent id that an object stands for; ``None`` if it is another object."""
+        if self.persistent is None:
+            self.persistent = {id(use.target): use.args[0] for use in self.uses if use.kind is Kind.PERSISTENT}
+        return self.persistent.get(id(value)) if isinstance(value, Standin) else None
 
     def may_be_made(self, name: str | None) -> bool:
         """Whether the policy lets ``name`` be constructed with any arguments."""
@@ -213,12 +233,7 @@ def check_state(use: Use, context: Context) -> str | None:
 
 def _check_object(state: Standin, context: Context) -> str | None:
     """The same for an object as the state: a dict that was filled, or a pair (a named tuple) with a dict in it."""
-    if context.contents is None:
-        context.contents = {}
-        for use in context.uses:
-            if use.target is not None and use.kind in (Kind.ITEMS, Kind.CONSTRUCT, Kind.CALL):
-                context.contents.setdefault(id(use.target), []).append(use)
-    for use in context.contents.get(id(state), ()):
+    for use in context.content_of(state):
         if use.kind is Kind.ITEMS or (producer(state) in _DICTS and use.args):
             return "the state was filled like a dict, and its keys cannot be seen; it has to be a plain dict"
         for item in use.args:

@@ -1,0 +1,128 @@
+"""PyTorch files before 1.6: five pickles, and behind them the bytes of the storages.
+
+A magic number, a protocol version, facts about the machine, the object, and the keys of the storages in the order of their bytes.
+Each storage is its number of items (8 bytes) and the items. ``torch.save(..., _use_new_zipfile_serialization=False)`` still
+writes it, and pickled storages are such files.
+
+Rules: nothing is left over between the pickles, the storages and the end; every storage that the object names is there once, with
+the number of items that it names.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Any
+
+from safeload.errors import FormatError
+from safeload.formats.base import NO, SPECIFIC, Stream
+from safeload.formats.blob import MemoryBlob
+from safeload.formats.detect import HEAD, is_torch_legacy
+from safeload.formats.torch_storages import Storages, wrong
+from safeload.tensors import DTYPES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from safeload.findings import Finding
+    from safeload.formats.base import Parts, Request
+    from safeload.formats.blob import Blob
+    from safeload.program import Program
+
+__all__ = ["FORMAT"]
+
+_PROTOCOL = 1001
+_NAMES = ("magic number", "protocol version", "system information", "object", "storage keys")
+_OBJECT = 3
+_COUNT = 8
+
+
+class _TorchLegacy:
+    name = "torch-legacy"
+
+    def recognise(self, blob: Blob) -> int:
+        """The magic number, as a pickle."""
+        return SPECIFIC if is_torch_legacy(blob.head(HEAD)) else NO
+
+    def split(self, blob: Blob, request: Request) -> _Split:
+        """The five pickles."""
+        return _Split(blob, request)
+
+
+class _Split:
+    container = "torch-legacy"
+    members = ()
+    findings = ()
+
+    def __init__(self, blob: Blob, request: Request) -> None:
+        reader = request.pickles
+        assert reader is not None  # noqa: S101 - whoever examines artifacts sets it
+        ends = [0]
+        for _ in _NAMES:
+            ends.append(ends[-1] + reader.size(blob, ends[-1]))
+        self._blob = blob
+        # What is loaded later is what is judged now.
+        head = MemoryBlob(blob.read(0, ends[-1])) if request.loading else blob.slice(0, ends[-1])
+        pickles = [head.slice(start, end - start) for start, end in itertools.pairwise(ends)]
+        if reader.value(pickles[1]) != _PROTOCOL:
+            raise FormatError(
+                "the PyTorch file is of a protocol that safeload does not know", code="format.unsupported"
+            )
+        self._keys = _checked_keys(reader.value(pickles[4]))
+        self._start = ends[-1]
+        self._places: dict[str, int] = {}
+        self._storages = Storages(request, _NAMES[_OBJECT], self._announced, self._read, views=True)
+        self.streams = tuple(
+            Stream(name, pickle)
+            if number != _OBJECT
+            else Stream(name, pickle, persistent=True, check=self._check, named=self._storages.named)
+            for number, (name, pickle) in enumerate(zip(_NAMES, pickles, strict=True))
+        )
+
+    def _announced(self, key: str) -> int | None:
+        """All that follows the pickles, until :meth:`_locate` knows better."""
+        return self._blob.size - self._start if key in self._keys else None
+
+    def _check(self, program: Program) -> Iterator[Finding]:
+        wrongs = list(self._storages.check(program))
+        yield from wrongs
+        if not wrongs:
+            reason = self._locate()
+            if reason is not None:
+                yield wrong(reason, "storages")
+
+    def _locate(self) -> str | None:
+        """Find the bytes of every storage; why they are not there, if so."""
+        known = self._storages.known
+        if self._keys.keys() != known.keys():
+            return "the storages that follow are not those that the object names"
+        at = self._start
+        for key in self._keys:
+            storage = known[key]
+            if at + _COUNT > self._blob.size:
+                return "the file ends before its storages"
+            count = int.from_bytes(self._blob.read(at, _COUNT), "little")
+            if count != storage.numel:
+                return f"a storage has {count:,} items, and {storage.numel:,} were announced"
+            self._places[key] = at + _COUNT
+            at += _COUNT + count * DTYPES[storage.dtype]
+        if at != self._blob.size:
+            return "the file ends before its storages, or something follows them"
+        return None
+
+    def _read(self, key: str, size: int) -> memoryview:
+        if self._storages.request.mmap:
+            return self._blob.mapped(self._places[key], size)
+        return self._blob.view(self._places[key], size)
+
+    def rebuild(self, parts: Parts) -> Any:
+        """The object that was saved."""
+        return self._storages.rebuild(parts, _OBJECT)
+
+
+def _checked_keys(keys: Any) -> dict[str, None]:
+    if type(keys) is not list or not all(type(key) is str for key in keys) or len(set(keys)) != len(keys):
+        raise FormatError("the PyTorch file's list of storages is malformed")
+    return dict.fromkeys(keys)
+
+
+FORMAT = _TorchLegacy()

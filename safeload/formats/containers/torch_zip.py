@@ -1,0 +1,234 @@
+"""PyTorch checkpoints since 1.6: a zip archive with a pickle, and the bytes of every storage as a stored entry.
+
+``root/data.pkl`` refers to ``root/data/KEY`` by persistent ids. The root is what the first entry of the archive is in, as in
+PyTorch's own reader; a second root would be another archive to somebody else. An archive with ``constants.pkl`` is TorchScript:
+``torch.load`` hands it to a compiler, so it is judged and never loaded.
+
+Rules: ``data.pkl`` is loaded from the bytes that were judged; of storages only sizes are believed, and only if they are there.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from safeload.errors import FormatError
+from safeload.findings import Finding, Severity, Verdict
+from safeload.formats.base import NO, SPECIFIC, Member, Stream
+from safeload.formats.torch_storages import Storages, swaps, torch_module
+from safeload.formats.zip_reader import ZipReader, zip_names
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from safeload.formats.base import Parts, Request, WriteRequest
+    from safeload.formats.blob import Blob
+    from safeload.formats.zip_reader import ZipEntry
+
+__all__ = ["CODECS", "FORMAT"]
+
+_NEWEST = 10  # version of the archive that PyTorch 2.13 reads at most (caffe2/serialize/versions.h)
+_SMALL = 64
+# Entries that PyTorch writes beside the pickle and the storages, and reads as they are here or not at all.
+_KNOWN = frozenset(
+    {"version", "byteorder", ".format_version", ".storage_alignment", ".data/serialization_id", ".data/version"}
+)
+
+
+class _TorchZip:
+    name = "torch"
+
+    def recognise(self, blob: Blob) -> int:
+        """An archive whose first directory has a ``data.pkl``."""
+        names = zip_names(blob)
+        root = _root(names) if names else None
+        if names is None or root is None:
+            return NO
+        wanted = {f"{root}/data.pkl", f"{root}/constants.pkl"}
+        return SPECIFIC if any(name.lower() in wanted for name in names) else NO
+
+    def split(self, blob: Blob, request: Request) -> _Split | _Script:
+        """The pickle, and whatever else is in the archive as members."""
+        reader = ZipReader(blob, request.limits, budget=request.budget, fold_case=True)
+        archive = _Archive(reader)
+        if archive.find("constants.pkl") is not None:
+            return _Script(archive)
+        return _Split(archive, request)
+
+
+def _root(names: Sequence[str]) -> str | None:
+    root, slash, _ = names[0].partition("/")
+    return root.lower() if slash else None
+
+
+class _Archive:
+    """The entries by the names that PyTorch knows them by: without the root, in lower case."""
+
+    def __init__(self, reader: ZipReader) -> None:
+        self.reader = reader
+        root = _root([entry.name for entry in reader.entries]) or ""
+        self.entries: dict[str, ZipEntry] = {}
+        self.strangers: list[ZipEntry] = []
+        for entry in reader.files:
+            name = entry.name.lower()
+            if name.startswith(f"{root}/"):
+                self.entries[name[len(root) + 1 :]] = entry
+            else:
+                self.strangers.append(entry)
+
+    def find(self, name: str) -> ZipEntry | None:
+        return self.entries.get(name.lower())
+
+    def open(self, entry: ZipEntry) -> Blob:
+        """The bytes of an entry. Without a CRC it is as PyTorch writes it where sums are switched off."""
+        return self.reader.open(entry, verify=entry.crc != 0)
+
+    def note(self, name: str) -> bytes | None:
+        """A short entry."""
+        entry = self.find(name)
+        if entry is None:
+            return None
+        if entry.size > _SMALL:
+            raise FormatError(f"the entry {name!r} of the PyTorch archive is too long; nothing writes that")
+        return self.open(entry).read(0, entry.size)
+
+    def pickle(self, entry: ZipEntry, *, loading: bool) -> Blob:
+        """A pickle; to be loaded, in private memory."""
+        from safeload.formats.blob import MemoryBlob
+
+        blob = self.open(entry)
+        return MemoryBlob(blob.read(0, entry.size)) if loading else blob
+
+
+class _Split:
+    container = "torch"
+
+    def __init__(self, archive: _Archive, request: Request) -> None:
+        self._archive = archive
+        self._request = request
+        self._limit_check()
+        pickle = archive.find("data.pkl")
+        if pickle is None:
+            raise FormatError("the PyTorch archive has no data.pkl")
+        self.findings = self._found()
+        self._storages = Storages(
+            request, pickle.name, self._size, self._read, swaps=swaps(_byte_order(archive)), views=False
+        )
+        blob = archive.pickle(pickle, loading=request.loading)
+        self.streams = (Stream(pickle.name, blob, persistent=True, check=self._storages.check),)
+
+    def _limit_check(self) -> None:
+        version = self._archive.note("version") or self._archive.note(".data/version")
+        if version is None:
+            return
+        number = version.strip()
+        if not number.isdigit() or int(number) > _NEWEST:
+            raise FormatError(
+                "the PyTorch archive is of a version that this safeload does not know", code="format.unsupported"
+            )
+
+    def _found(self) -> tuple[Finding, ...]:
+        if not self._archive.strangers:
+            return ()
+        message = (
+            "the archive has entries outside its first directory, which PyTorch does not see and others do; write it again with "
+            "torch.save"
+        )
+        return (Finding("torch.two-roots", Severity.HIGH, message, verdict=Verdict.MALFORMED),)
+
+    @property
+    def members(self) -> tuple[Member, ...]:
+        """What nobody would look at: entries that are neither known nor a storage that the pickle has named."""
+        named = {f"data/{key.lower()}" for key in self._storages.known}
+        rest = [
+            entry
+            for name, entry in self._archive.entries.items()
+            if name != "data.pkl" and name not in _KNOWN and name not in named and entry.size
+        ]
+        return tuple(
+            Member(entry.name, self._archive.open(entry), needed=False) for entry in [*rest, *self._archive.strangers]
+        )
+
+    def _size(self, key: str) -> int | None:
+        entry = self._archive.find(f"data/{key}")
+        return None if entry is None else entry.size
+
+    def _read(self, key: str, size: int) -> memoryview:
+        entry = self._archive.find(f"data/{key}")
+        assert entry is not None  # noqa: S101 - Storages.check has asked for its size
+        if entry.method:
+            return self._archive.reader.open(entry).view(0, size)
+        # No CRC of array bytes: PyTorch does not look at it either, and it would double the time of a load.
+        blob = self._archive.reader.blob
+        return blob.mapped(entry.data, size) if self._request.mmap else blob.view(entry.data, size)
+
+    def rebuild(self, parts: Parts) -> Any:
+        """The object that was saved."""
+        return self._storages.rebuild(parts, 0)
+
+
+def _byte_order(archive: _Archive) -> bytes:
+    order = archive.note("byteorder") or b"little"
+    if order not in (b"little", b"big"):
+        raise FormatError("the PyTorch archive names a byte order that there is not")
+    return order
+
+
+class _Script:
+    """A TorchScript archive: its pickles are judged, and it is not loaded."""
+
+    container = "torchscript"
+
+    def __init__(self, archive: _Archive) -> None:
+        self._archive = archive
+
+    @property
+    def streams(self) -> tuple[Stream, ...]:
+        """Every pickle in the archive."""
+        return tuple(
+            Stream(entry.name, self._archive.open(entry), persistent=True)
+            for name, entry in self._archive.entries.items()
+            if name.endswith(".pkl")
+        )
+
+    @property
+    def members(self) -> tuple[Member, ...]:
+        """Entries that PyTorch does not know; code, constants and parameters are its own."""
+        own = ("code/", "constants/", "data/", "extra/", "ts_code/", "debug_pkl/")
+        rest = [
+            entry
+            for name, entry in self._archive.entries.items()
+            if not name.endswith(".pkl") and not name.startswith(own) and name not in _KNOWN
+        ]
+        return tuple(
+            Member(entry.name, self._archive.open(entry), needed=False) for entry in [*rest, *self._archive.strangers]
+        )
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        message = (
+            "a TorchScript archive: a program, which torch.jit.load compiles and runs. safeload does not load it. Ask its author for a "
+            "state dict (torch.save(model.state_dict(), ...)), or load it with torch.jit.load if you trust them like your own code"
+        )
+        return (Finding("torch.torchscript", Severity.MEDIUM, message),)
+
+    def rebuild(self, parts: object) -> NoReturn:  # noqa: ARG002
+        raise FormatError(self.findings[0].message, code="torch.torchscript")
+
+
+class _Codec:
+    """Tensors, and objects that hold them."""
+
+    name = reads = "torch"
+    number = 10
+    code = False
+
+    def encode(self, obj: Any, request: WriteRequest) -> Sequence[Any]:
+        """What ``torch.save`` writes."""
+        buffer = io.BytesIO()
+        torch_module().save(obj, buffer, pickle_protocol=2 if request.protocol is None else request.protocol)
+        return (buffer.getbuffer(),)
+
+
+FORMAT = _TorchZip()
+CODECS = (_Codec(),)
