@@ -52,18 +52,16 @@ class Spread:
         self._packed = b""
         jobs = _configured_jobs() if jobs is None else jobs
         as_generator = "generator" if ordered else "generator_unordered"
-        kinds = {"threads": None, "processes": None}
-        made = {
-            kind: joblib.Parallel(
-                n_jobs=jobs, backend=backend, prefer=None if backend is not None else kind, return_as=as_generator
+        # In a context, because that is where joblib knows the backends of other packages by name.
+        with contextlib.nullcontext() if backend is None else joblib.parallel_config(backend=backend):
+            self._threads, self._processes = (
+                joblib.Parallel(n_jobs=jobs, prefer=kind, return_as=as_generator) for kind in ("threads", "processes")
             )
-            for kind in kinds
-        }
-        self._threads, self._processes = made["threads"], made["processes"]
         # Where a backend is given or configured, the preference changes nothing.
         self._chosen = type(_backend(self._threads)) is type(_backend(self._processes))
         if self._chosen and not _shares_memory(self._threads):
             self._pack()
+            _answer_for_lost_workers(_backend(self._threads))
         self._wants_processes = processes and not self._chosen and not work.why_here()
         self._size = max(1, ahead) * max(1, _backend(self._threads).effective_n_jobs(self._threads.n_jobs))
 
@@ -121,7 +119,8 @@ class Spread:
     def _alone(self, parallel: Any, task: Task) -> Outcome:
         """The outcome of a task that was under way when something broke."""
         try:
-            with contextlib.closing(self._done(self._again(parallel, ordered=True), [task])) as done:
+            doubtful = task._replace(doubtful=True)
+            with contextlib.closing(self._done(self._again(parallel, ordered=True), [doubtful])) as done:
                 return next(done)
         except OSError:
             raise
@@ -171,6 +170,38 @@ def _taken(tasks: Iterator[Task], size: int) -> tuple[list[Task], Exception | No
 
 def _backend(parallel: Any) -> Any:
     return parallel._backend  # noqa: SLF001 - joblib tells it nowhere else
+
+
+def _answer_for_lost_workers(backend: Any) -> None:
+    """Make joblib's Dask backend (1.6) tell of tasks whose worker died: as it is, the run would wait for them for ever.
+
+    While other workers are started again it may count a single one, for which joblib would work in this process: it counts
+    two then.
+    """
+    if type(backend).__name__ != "DaskDistributedBackend" or "submit" in vars(backend):
+        return
+    submit, effective = backend.submit, backend.effective_n_jobs
+    backend.effective_n_jobs = lambda n_jobs: max(2, effective(n_jobs))
+
+    def submit_and_answer(func: Any, callback: Any = None) -> Any:
+        answered = False
+
+        def once(outcome: Any) -> None:
+            nonlocal answered
+            if callback is not None and not answered:
+                answered = True
+                callback(outcome)
+
+        def failed(future: Any) -> None:
+            error = None if future.cancelled() else future.exception()
+            if error is not None:
+                once(error)  # joblib raises an outcome that is an exception
+
+        future = submit(func, callback=once)
+        future.add_done_callback(failed)
+        return future
+
+    backend.submit = submit_and_answer
 
 
 def _shares_memory(parallel: Any) -> bool:

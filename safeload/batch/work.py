@@ -38,6 +38,7 @@ class Task(NamedTuple):
         value: the object to write.
         known: the short stamp that a journal has for it.
         problem: why there is nothing to be tried.
+        doubtful: a process that may have worked on it died, so it is not done in the process that asked.
     """
 
     number: int
@@ -45,6 +46,7 @@ class Task(NamedTuple):
     value: Any = None
     known: bytes | None = None
     problem: Exception | None = None
+    doubtful: bool = False
 
 
 class Outcome(NamedTuple):
@@ -225,6 +227,8 @@ def run_packed(packed: bytes, task: Task) -> Packed:
     """Do ``task`` in this process, which is not the one that asked."""
     _COLLECTOR.take()
     work = _opened(packed)
+    if task.doubtful and os.getpid() == work.parent:
+        raise RuntimeError("joblib offers no other process for it")
     _end_with(work.parent)
     outcome = work.do(task)._replace(events=_COLLECTOR.take())
     try:

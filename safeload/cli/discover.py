@@ -15,6 +15,7 @@ from fnmatch import fnmatchcase
 from safeload.cli.failure import Failure, os_reason
 from safeload.cli.files import kind_of
 from safeload.findings import Finding, Report, Severity, Verdict
+from safeload.locations import is_remote
 
 __all__ = ["Discovery", "Globs", "discover", "not_scanned"]
 
@@ -78,13 +79,16 @@ class Discovery:
 
 
 def discover(paths: tuple[str, ...], *, include: Globs, exclude: Globs, hidden: bool) -> Discovery:
-    """Walk ``paths``. The globs and ``hidden`` are about what directories hold, not about what was named.
+    """Walk ``paths``; a URL names one object. The globs and ``hidden`` are about what directories hold, not about what was named.
 
     Raises:
         Failure: a path does not exist.
     """
     found = Discovery()
     for path in paths:
+        if is_remote(path):
+            found.add(path, named=True)
+            continue
         try:
             status = os.lstat(path)
         except (FileNotFoundError, NotADirectoryError):

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, BinaryIO, Final
 
 from safeload.cli.failure import Failure, os_reason
+from safeload.errors import LimitExceededError
+from safeload.locations import is_remote
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,12 +42,28 @@ def _opener(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
 
 
+def _open_url(url: str) -> BinaryIO:
+    from safeload.limits import DEFAULT_LIMITS
+    from safeload.locations import fetch
+
+    try:
+        file: BinaryIO = fetch(url, DEFAULT_LIMITS.max_artifact_bytes)  # type: ignore[assignment]
+    except FileNotFoundError:
+        raise Failure(f"{url} does not exist", "check the spelling") from None
+    except (OSError, ValueError, ImportError, LimitExceededError) as error:
+        reason = os_reason(error) if isinstance(error, OSError) and error.strerror else str(error)
+        raise Failure(f"{url} cannot be read: {reason}", "see how fsspec finds the credentials of this store") from None
+    return file
+
+
 def open_regular(path: str) -> BinaryIO:
-    """The regular file at ``path``, open for reading. The caller closes it.
+    """The regular file at ``path``, or a private copy of what a URL names, open for reading. The caller closes it.
 
     Raises:
         Failure: there is none, or it cannot be read.
     """
+    if is_remote(path):
+        return _open_url(path)
     try:
         stream = open(path, "rb", opener=_opener)  # noqa: SIM115 - handed to the caller; needs the opener
     except FileNotFoundError:

@@ -16,6 +16,7 @@ from safeload.cli.opening import Head, head_of, not_opened
 from safeload.cli.policies import audit_option
 from safeload.cli.sealing import SIDECAR_SUFFIX, Context, context_options
 from safeload.errors import EnvelopeError, LimitExceededError
+from safeload.locations import is_remote
 from safeload.reports.document import Document, Line, Span
 from safeload.reports.escape import json_text, printable
 from safeload.reports.wording import moment_text, size_text
@@ -110,7 +111,10 @@ def _verified(path: str, signature: str | None, ring: KeyRing, auditor: Auditor,
     try:
         with auditor.operation("verify") as operation:
             beside = signature or _beside(path, head_of(path))
-            if beside is None:
+            if beside is None and is_remote(path):
+                with open_regular(path) as copy:
+                    opened = verify_path(copy, ring, **demands)  # type: ignore[arg-type] - an open file is as good
+            elif beside is None:
                 opened = verify_path(path, ring, **demands)
             else:
                 opened = verify_detached_path(_sidecar(beside), path, ring, **demands)
