@@ -24,11 +24,14 @@ class Many:
     arguments that all of them have:
 
     Args:
-        policy, limits, audit: instead of this loader's.
+        policy, limits, audit: instead of this loader's. A trail (a path) is written where the work is done, by all processes
+            of a machine as one chain; other sinks get the events of other processes with the results, so that an attempt
+            that killed its process is only in a trail.
         keys: instead of this loader's; also the place that keys come from, such as ``"env:SAFELOAD_KEYS"``,
             ``"file:/path"`` or ``"command:[...]"``. Other processes get keys in no other way: each opens the place itself.
         ordered: results in the order of the sources, or (``False``) as they are completed.
-        jobs: how many at a time; ``-1`` for one per processor, which is also the default.
+        jobs: how many at a time; ``-1`` for one per processor, which is also the default. With ``1`` joblib works in this
+            process, whatever the backend.
         backend: ``"threading"``, ``"loky"`` (processes), ``"dask"``, ``"ray"`` or another one of joblib; by default what
             ``joblib.parallel_config`` says, else threads. Scans and verifications of many files take processes if they can.
         ahead: items that may be finished or under way, for each job, before their results are taken.

@@ -15,6 +15,7 @@ from safeload.cli.opening import head_of, not_opened
 from safeload.cli.policies import audit_option
 from safeload.cli.sealing import Context, context_options
 from safeload.errors import EnvelopeError, LimitExceededError
+from safeload.locations import is_remote
 from safeload.reports.document import Line, Span
 from safeload.reports.escape import printable
 
@@ -91,6 +92,8 @@ def _rekey(path: str, ring: KeyRing, new_key: Key, context: Context, output: str
     from safeload.envelope import rekey_path, verify_path
     from safeload.keys import KeyRing
 
+    if is_remote(path):
+        raise Failure(f"{path} is a URL", "seal it anew with safeload.rekey_many, or copy it here first")
     try:
         head = head_of(path)
         if not head.is_envelope or head.is_detached:

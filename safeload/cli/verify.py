@@ -113,7 +113,7 @@ def _verified(path: str, signature: str | None, ring: KeyRing, auditor: Auditor,
             beside = signature or _beside(path, head_of(path))
             if beside is None and is_remote(path):
                 with open_regular(path) as copy:
-                    opened = verify_path(copy, ring, **demands)  # type: ignore[arg-type] - an open file is as good
+                    opened = verify_path(copy, ring, **demands)
             elif beside is None:
                 opened = verify_path(path, ring, **demands)
             else:

@@ -7,7 +7,7 @@ Rules: the descriptor is opened once; the payload that is handed out lies in pri
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, Unpack
+from typing import IO, TYPE_CHECKING, Any, Final, TypeAlias, Unpack
 
 from safeload.envelope import wire
 from safeload.envelope.atomic import AtomicFile
@@ -137,11 +137,11 @@ def decrypt_to(
 
 
 def verify_path(
-    path: PathLike,
+    path: PathLike | IO[bytes],
     keys: Keys,
     **options: Unpack[OpenOptions],
 ) -> Opened:
-    """Verify every byte of the envelope at ``path`` in bounded memory and keep nothing.
+    """Verify every byte of the envelope at ``path``, or in an open file, in bounded memory and keep nothing.
 
     A key that cannot decrypt is enough. Options as for :func:`~safeload.envelope.opening.open_bytes`.
 

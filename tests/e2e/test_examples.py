@@ -106,6 +106,16 @@ def test_code_pickles(tmp_path):
     assert "joblib can\n" not in text
 
 
+def test_batches(tmp_path):
+    """One bad item is one result, and a second run skips what is done."""
+    assert lines(tmp_path, "batches.py") == [
+        "written: 10",
+        "not clean: 4.pkl malicious",
+        "first run: 9 loaded, 0 skipped, 1 refused",
+        "second run: 0 loaded, 9 skipped, 1 refused",
+    ]
+
+
 class Hostile:
     """Would leave a file behind if it were loaded."""
 

@@ -326,14 +326,14 @@ def test_a_store_without_whole_uploads_gets_a_move(tmp_path, monkeypatch):
 def test_secrets_in_errors(monkeypatch):
     """A client's text can quote a signed URL; what is raised names its class only."""
 
-    class Signed(Exception):
+    class SignedError(Exception):
         pass
 
     def leaks(*_args, **_kwargs):
-        raise Signed("https://store/x?signature=0123")
+        raise SignedError("https://store/x?signature=0123")
 
     monkeypatch.setattr(type(fsspec.filesystem("memory")), "open", leaks)
-    with pytest.raises(OSError, match="Signed") as caught:
+    with pytest.raises(OSError, match="SignedError") as caught:
         safeload.load("memory://x")
     assert "0123" not in str(caught.value)
 
