@@ -1,6 +1,6 @@
 """HDF5 files: groups as nested dicts, datasets as arrays, whole or in part; without what leads out of the file.
 
-A file that has a Keras model's configuration is one: it is judged as a model, and loaded as one where Keras is installed.
+A file that has a Keras model's configuration is one: it is judged as a model, and loaded as one, with ``arrays="numpy"`` as arrays.
 Rule: what is not data in this very file (links, external storage, virtual datasets, references, plugins) is a finding.
 """
 
@@ -41,6 +41,9 @@ class _Hdf5:
         return split
 
 
+_MODEL, _TRAINING = "model_config", "training_config"
+
+
 def _check_user_block(blob: Blob) -> None:
     """What stands before the file must be nothing to another program."""
     start = find_signature(blob)
@@ -52,7 +55,6 @@ def _check_user_block(blob: Blob) -> None:
 
 
 class _Split:
-    container = "hdf5"
     members = ()
 
     def __init__(self, blob: Blob, request: Request) -> None:
@@ -71,13 +73,43 @@ class _Split:
         except BaseException:
             self.close()
             raise
-        self.findings: Sequence[Finding] = self._tree.findings
+        self.findings: Sequence[Finding] = self._tree.findings + self._model_findings()
+
+    @property
+    def _is_model(self) -> bool:
+        """A Keras model of the HDF5 kind; one of its members is nothing but data."""
+        return self._request.member is None and _MODEL in self._tree.root.attrs
+
+    @property
+    def container(self) -> str:
+        """What reports call it."""
+        return "keras-h5" if self._is_model else "hdf5"
+
+    def _model_findings(self) -> list[Finding]:
+        if not self._is_model:
+            return []
+        from safeload.formats.keras.config import judge_config, read_json
+
+        found = []
+        for name in (_MODEL, _TRAINING):
+            text = self._tree.root.attrs.get(name)
+            if isinstance(text, str | bytes):
+                found += judge_config(read_json(text, name), name, self._request.permits)
+            elif text is not None or name == _MODEL:
+                raise FormatError(f"the {name} of the Keras model is no text")
+        return found
 
     def rebuild(self, parts: Parts) -> Any:  # noqa: ARG002
         try:
-            return built(self._library, self._tree, index=self._request.index, mmap=self._request.mmap)
+            group = built(self._library, self._tree, index=self._request.index, mmap=self._request.mmap)
         finally:
             self.close()
+        if not self._is_model or self._request.arrays == "numpy":
+            return group
+        from safeload.formats.hdf5.write import encoded
+        from safeload.formats.keras.model import model_of
+
+        return model_of("model.h5", encoded(group, None))
 
     def close(self) -> None:
         self._library.close()

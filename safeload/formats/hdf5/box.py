@@ -12,7 +12,7 @@ __all__ = ["Box", "box_of"]
 
 
 class Box(NamedTuple):
-    """A box of an array: half-open bounds for each axis, and the index that takes the result out of it."""
+    """A box of an array: half-open bounds for each axis, and the index that takes the result out of it (``inner``)."""
 
     bounds: tuple[tuple[int, int], ...]
     inner: tuple[int | slice, ...] | None
@@ -40,12 +40,12 @@ def box_of(shape: tuple[int, ...], index: Any) -> Box:
     at = given.index(Ellipsis) if Ellipsis in given else len(given)
     missing = len(shape) - (len(given) - given.count(Ellipsis))
     given[at : at + 1] = [slice(None)] * missing
-    bounds, inner = [], []
+    bounds, rests = [], []
     for part, length in zip(given, shape, strict=True):
         bound, rest = _axis(part, length)
         bounds.append(bound)
-        inner.append(rest)
-    return Box(tuple(bounds), tuple(inner))
+        rests.append(rest)
+    return Box(tuple(bounds), tuple(rests))
 
 
 def _axis(part: Any, length: int) -> tuple[tuple[int, int], int | slice]:

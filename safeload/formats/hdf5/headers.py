@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["attribute_bytes"]
 
-_ATTRIBUTE, _CONTINUATION = 0x0C, 0x10
+_ATTRIBUTE, _CONTINUATION, _ATTRIBUTE_INFO = 0x0C, 0x10, 0x15
 _SHARED = 0x02
 _MAX_BLOCKS = 4_096
 _MAX_BLOCK = 1 << 26
@@ -35,12 +35,20 @@ def attribute_bytes(blob: Blob, address: int, base: int, offset_size: int) -> di
     """
     found: dict[bytes, bytes] = {}
     for kind, flags, body in _messages(blob, base + address, base, offset_size):
+        if kind == _ATTRIBUTE_INFO and _is_dense(body, offset_size):
+            return {}  # libhdf5 looks nowhere else, whatever stands in the header
         if kind == _ATTRIBUTE and not flags & _SHARED:
             name, data = _attribute(body)
             if name in found:
                 raise FormatError("an object in the HDF5 file has two attributes of one name")
             found[name] = data
     return found
+
+
+def _is_dense(body: bytes, offset_size: int) -> bool:
+    """Whether an attribute info message names a heap of attributes."""
+    at = 4 if len(body) > 1 and body[1] & 1 else 2
+    return body[at : at + offset_size] != b"\xff" * offset_size
 
 
 def _messages(blob: Blob, at: int, base: int, offset_size: int) -> Iterator[tuple[int, int, bytes]]:

@@ -70,7 +70,7 @@ def layout_of(library: Any, datatype: Any, *, depth: int = 0) -> Layout:
         return _compound(library, datatype, size, depth)
     if kind == h5t.REFERENCE:
         raise ReferenceTypeError("object and region references are not loaded", code="hdf5.reference")
-    return _unsupported("a datatype that safeload does not read")
+    raise FormatError("the HDF5 file has a datatype that safeload does not read", code="format.unsupported")
 
 
 def _array(library: Any, datatype: Any, size: int, depth: int) -> Layout:
