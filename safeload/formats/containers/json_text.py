@@ -50,7 +50,8 @@ class _Json:
         if _BEGINS.match(head):
             return GENERIC
         if blob.size <= _LOOK:
-            return GENERIC if _SINGLE.fullmatch(head) else NO
+            # A digit is an opcode of pickle too: a number alone is read as JSON only where an envelope says so.
+            return GENERIC if _SINGLE.fullmatch(head) and not head[:1].isdigit() else NO
         ends = blob.tail(64).rstrip(b" \t\r\n").endswith(b'"')
         return GENERIC if ends and _STRING_BEGINS.match(head) else NO
 
