@@ -25,6 +25,9 @@ _FILE = frozenset(b"0\x007")
 _NOTHING = frozenset(b"123456")  # links, devices, directories, pipes: no bytes
 _LONG_NAME, _LONG_LINK, _PAX, _PAX_GLOBAL = b"LKxg"
 _MAX_EXTENSION = 1 << 20
+_NEGATIVE = 0xFF
+# Mode, owner, group, time and device.
+_NUMBERS = ((100, 108), (108, 116), (116, 124), (136, 148), (329, 337), (337, 345))
 # What a pax record says about a file's bytes and name; one for all files would be read differently.
 _TELLING = frozenset({b"path", b"size", b"linkpath"})
 
@@ -42,6 +45,7 @@ class _Pending(NamedTuple):
 
     name: bytes | None = None
     size: int | None = None
+    announced: bool = False  # that there is one
 
 
 def is_tar(blob: Blob) -> bool:
@@ -79,7 +83,7 @@ def _refuse(what: str) -> NoReturn:
 
 
 def _check_end(blob: Blob, offset: int, pending: _Pending) -> None:
-    if pending != _Pending():
+    if pending.announced:
         _refuse("the last header belongs to no file")
     if any(any(chunk) for chunk in blob.slice(offset, blob.size - offset).chunks()):
         _refuse("something follows its end")
@@ -87,13 +91,15 @@ def _check_end(blob: Blob, offset: int, pending: _Pending) -> None:
 
 def _entry(blob: Blob, block: bytes, data: int, pending: _Pending, entries: list[TarEntry]) -> tuple[int, _Pending]:
     """Take in the entry with the header ``block``; where the next one begins, and what is known of it."""
-    if not _sum_holds(block):
-        _refuse("the sum of a header is wrong")
-    kind, size = block[156], _number(block[124:136])
+    size = _checked_size(block)
+    kind = block[156]
     if kind in (_LONG_NAME, _LONG_LINK, _PAX, _PAX_GLOBAL):
         if size > _MAX_EXTENSION:
             _refuse("a name, or what else a header holds, is too long")
-        return _next(blob, data, size), _extended(blob.read(data, size), kind, pending)
+        end = _next(blob, data, size)
+        if kind == _LONG_NAME and len(_text(blob.read(data, end - data))) > size:
+            _refuse("a long name goes on behind its end")
+        return end, _extended(blob.read(data, size), kind, pending)._replace(announced=True)
     if pending.size is not None:
         size = pending.size
     if kind in _NOTHING:
@@ -103,14 +109,29 @@ def _entry(blob: Blob, block: bytes, data: int, pending: _Pending, entries: list
     if kind not in _FILE:
         sparse = "a sparse file" if kind == ord("S") else "of a type that readers understand differently"
         _refuse(f"an entry is {sparse}")
-    name = pending.name if pending.name is not None else _name(block)
     end = _next(blob, data, size)
-    if not name or name.endswith(b"/"):
-        if size:
-            _refuse("a directory has bytes")
-    else:
-        entries.append(TarEntry(name.decode("utf-8", "surrogateescape"), data, size))
+    entries += _file(pending.name if pending.name is not None else _name(block), data, size)
     return end, _Pending()
+
+
+def _checked_size(block: bytes) -> int:
+    """The size in a header, all of whose numbers are ones: some readers stop at a header that has a wrong one."""
+    if not _sum_holds(block):
+        _refuse("the sum of a header is wrong")
+    for start, end in _NUMBERS:
+        if block[start] != _NEGATIVE:
+            _number(block[start:end])
+    return _number(block[124:136])
+
+
+def _file(name: bytes, data: int, size: int) -> list[TarEntry]:
+    if not name:
+        _refuse("a file has no name")
+    if not name.endswith(b"/"):
+        return [TarEntry(name.decode("utf-8", "surrogateescape"), data, size)]
+    if size:
+        _refuse("a directory has bytes")
+    return []
 
 
 def _next(blob: Blob, data: int, size: int) -> int:
@@ -138,9 +159,14 @@ def _number(field: bytes) -> int:
     return int(match[1] or b"0", 8)
 
 
+def _text(field: bytes) -> bytes:
+    return field.partition(b"\0")[0]
+
+
 def _name(block: bytes) -> bytes:
-    name = block[:100].partition(b"\0")[0]
-    prefix = block[345:500].partition(b"\0")[0] if block[257:263] == b"ustar\0" else b""
+    name, prefix = _text(block[:100]), _text(block[345:500])
+    if prefix and block[257:263] != b"ustar\0":
+        _refuse("a name has a second part, which only some readers take")
     return prefix + b"/" + name if prefix else name
 
 
@@ -150,7 +176,7 @@ def _extended(data: bytes, kind: int, pending: _Pending) -> _Pending:
     if kind == _LONG_NAME:
         if pending.name is not None:
             _refuse("a file has two names")
-        return pending._replace(name=data.partition(b"\0")[0])
+        return pending._replace(name=_text(data))
     for key, value in _records(data):
         if key.startswith(b"GNU.sparse."):
             _refuse("an entry is a sparse file")
