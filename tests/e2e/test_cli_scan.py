@@ -321,3 +321,25 @@ def test_inspect_of_what_is_no_file(folder, path, words):
     done = run(folder, "inspect", path)
     assert done.returncode == 2
     assert words in done.stderr
+
+
+def test_scan_of_texts(tmp_path):
+    """JSON is listed as clean data; configuration, templates and JSON with comments beside it are no artifacts."""
+    for name, text in {
+        "data.json": '{"a": [1, 2]}\n',
+        "twice.json": '{"a": 1, "a": 2}',
+        "named.json": '{"$safeload": "object", "name": "shapes.Point", "v": []}',
+        "tsconfig.json": '{\n  // comment\n  "strict": true,\n}\n',
+        "lines.jsonl": '{"a": 1}\n{"a": 2}\n',
+        "setup.cfg": "[metadata]\nname = x\n",
+        "poetry.toml": "[[source]]\nname = 'x'\n",
+        "page.j2": "{{ title }}\n",
+        "version": "1.2.3\n",
+    }.items():
+        (tmp_path / name).write_text(text)
+    done = run(tmp_path, "scan", ".", "--format", "json")
+    found = {item["path"]: item["verdict"] for item in json.loads(done.stdout)["artifacts"]}
+    assert found == {"data.json": "clean", "named.json": "unknown", "twice.json": "malformed"}
+    assert done.returncode == 1
+    (named,) = (item for item in json.loads(done.stdout)["artifacts"] if item["path"] == "named.json")
+    assert named["globals"] == ["shapes.Point"]

@@ -116,6 +116,16 @@ def test_batches(tmp_path):
     ]
 
 
+def test_json_and_versions(tmp_path):
+    """Types come back, old versions are upgraded, and each refusal says why."""
+    output = lines(tmp_path, "json_and_versions.py")
+    assert '"name":"settings.Window"' in output[0]
+    assert output[1] == "loaded   datetime.time(8, 30)"
+    assert output[2] == "upgraded {'hosts': ['a', 'b'], 'timeout': 1.5}"
+    codes = [line.split()[1].rstrip(":") for line in output[3:]]
+    assert codes == ["version.newer", "schema.mismatch", "json.duplicate", "json.not-registered"]
+
+
 class Hostile:
     """Would leave a file behind if it were loaded."""
 

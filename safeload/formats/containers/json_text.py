@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["CODECS", "FORMAT"]
 
-_LOOK = 4_096
+# Beyond the longest number that is read.
+_LOOK = 8_192
 _BOM = b"\xef\xbb\xbf"
 _SPACE = rb"[ \t\r\n]*+"
 _STRING = rb'"(?:[^"\\\x00-\x1f]|\\["\\/bfnrtu])*+'

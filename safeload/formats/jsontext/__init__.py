@@ -21,7 +21,7 @@ Kinds: ``tuple`` ``set`` ``frozenset`` ``dict`` ``deque`` ``OrderedDict`` ``Coun
 ``bytearray`` ``str`` (with lone surrogates) ``int`` (long ones, in hexadecimal) ``float`` (nan, inf, -inf) ``complex`` ``Decimal``
 ``Fraction`` ``range`` ``UUID``; ``date`` ``time`` ``datetime`` ``timedelta`` ``timezone`` ``ZoneInfo``; ``PosixPath``
 ``WindowsPath`` ``PurePosixPath`` ``PureWindowsPath`` (a path of the other system comes back as a pure one); ``ndarray`` ``scalar``
-``dtype`` of NumPy, without objects, titles and subclasses of ndarray; ``object``: an instance of a registered class (dataclass, enum, named
+``dtype`` of NumPy, without objects and subclasses of ndarray; ``object``: an instance of a registered class (dataclass, enum, named
 tuple, or any class with ``to_json`` and ``from_json``).
 
 A type comes back as itself, so only exact types are written: an instance of a subclass is a ``TypeError`` unless the subclass is

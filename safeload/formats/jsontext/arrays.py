@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
-from safeload.formats.jsontext.form import MisfitError, base64_of, bytes_of, mark
+from safeload.formats.jsontext.form import SURROGATE, MisfitError, base64_of, bytes_of, mark
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -96,7 +96,7 @@ def _check_booleans(array: Any) -> None:
 def _write_scalar(value: Any) -> Any:
     kind = type(value)
     if kind is np.str_:
-        text = str(value)
+        text = str.__str__(value)  # str() would drop NULs at the end
         return mark("scalar", base64_of(text.encode("utf-8", "surrogatepass")), dtype="U")
     if kind is np.bytes_:
         return mark("scalar", base64_of(bytes(value)), dtype="S")
@@ -154,26 +154,33 @@ def _dtype_node(dtype: Any) -> Any:
         if not _TEXT.fullmatch(dtype.str) or np.dtype(dtype.str) != dtype:
             raise MisfitError("JSON has no form for this dtype")
         return dtype.str
-    if dtype.type is not np.void or any(len(dtype.fields[name]) != 2 for name in dtype.names):
-        raise MisfitError("dtypes of records, or with titles, cannot be written")
-    if not all(name.isprintable() for name in dtype.names):
-        raise MisfitError("a dtype's field has a name that is not printable")
+    if dtype.type is not np.void:
+        raise MisfitError("dtypes of records cannot be written")
+    titles = [(*dtype.fields[name], None)[2] for name in dtype.names]
+    if not all(map(_is_text, [*dtype.names, *(title for title in titles if title is not None)])):
+        raise MisfitError("names and titles of a dtype's fields are strings without lone surrogates")
     node: dict[str, Any] = {
         "names": list(dtype.names),
         "formats": [_dtype_node(dtype.fields[name][0]) for name in dtype.names],
         "offsets": [dtype.fields[name][1] for name in dtype.names],
         "itemsize": dtype.itemsize,
     }
+    if any(title is not None for title in titles):
+        node["titles"] = titles
     if dtype.isalignedstruct:
         node["aligned"] = True
     return node
 
 
-def _dtype_of(node: Any) -> Any:
-    """The dtype that is written as ``node``."""
+def _is_text(name: object) -> bool:
+    return type(name) is str and not SURROGATE.search(name)
+
+
+def _dtype_of(node: Any, *, alone: bool = False) -> Any:
+    """The dtype that is written as ``node``; that of a subarray only where it is ``alone``, without an array."""
     try:
         dtype = _made_dtype(node)
-        if dtype.hasobject or _dtype_node(dtype) != node:
+        if dtype.hasobject or _dtype_node(dtype) != node or (dtype.subdtype is not None and not alone):
             raise MisfitError("this is not how the dtype is written")
     except (ValueError, TypeError, KeyError, OverflowError, MemoryError):
         raise MisfitError("this is no dtype") from None
@@ -189,9 +196,11 @@ def _made_dtype(node: Any) -> Any:
         if not all(type(length) is int for length in node["shape"]):
             raise TypeError
         return np.dtype((_made_dtype(node["base"]), tuple(node["shape"])))
-    if not node.keys() - {"aligned"} == {"names", "formats", "offsets", "itemsize"}:
+    if not node.keys() - {"aligned", "titles"} == {"names", "formats", "offsets", "itemsize"}:
         raise TypeError
     if not all(type(name) is str for name in node["names"]):
+        raise TypeError
+    if not all(title is None or type(title) is str for title in node.get("titles", ())):
         raise TypeError
     if not all(type(number) is int for number in [*node["offsets"], node["itemsize"]]):
         raise TypeError
@@ -203,5 +212,5 @@ def _made_dtype(node: Any) -> Any:
 READ: Final[dict[str, Callable[[dict[str, Any]], Any]]] = {
     "ndarray": _read_array,
     "scalar": _read_scalar,
-    "dtype": lambda node: _dtype_of(node["v"]),
+    "dtype": lambda node: _dtype_of(node["v"], alone=True),
 }

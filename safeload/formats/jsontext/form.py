@@ -6,6 +6,7 @@ Rule: a message names the place and what belongs there, never a value.
 from __future__ import annotations
 
 import binascii
+import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
@@ -13,9 +14,11 @@ if TYPE_CHECKING:
 
     from safeload.formats.jsontext.reader import Reader
 
-__all__ = ["MARKER", "Kind", "MisfitError", "base64_of", "bytes_of", "expect", "mark", "pointer"]
+__all__ = ["MARKER", "SURROGATE", "Kind", "MisfitError", "base64_of", "bytes_of", "expect", "mark", "pointer"]
 
 MARKER: Final = "$safeload"
+# A string that holds one of these has no UTF-8.
+SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
 class MisfitError(Exception):

@@ -8,7 +8,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Final
 
-from safeload.formats.jsontext.form import MARKER, Kind, MisfitError, expect, mark
+from safeload.formats.jsontext.form import MARKER, SURROGATE, Kind, MisfitError, expect, mark
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,21 +55,18 @@ def _read_set(kind: type[set[Any] | frozenset[Any]]) -> Callable[[dict[str, Any]
 
 
 def _write_dict(value: dict[Any, Any], writer: Writer) -> Any:
-    if MARKER in value or not all(map(_is_name, value)):
-        return mark("dict", _pairs(value, writer))
-    return writer.members(value)
+    if MARKER not in value and _are_names(value):
+        return writer.members(value)
+    writer.marked = True
+    return mark("dict", _pairs(value, writer))
 
 
-def _is_name(key: object) -> bool:
-    if type(key) is not str:
+def _are_names(keys: dict[Any, Any]) -> bool:
+    """Whether all keys are strings that JSON has."""
+    if not {str}.issuperset(map(type, keys)):
         return False
-    if key.isascii():
-        return True
-    try:
-        key.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    text = "".join(keys)
+    return text.isascii() or not SURROGATE.search(text)
 
 
 def _pairs(value: dict[Any, Any], writer: Writer) -> list[Any]:

@@ -14,7 +14,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from safeload.errors import LimitExceededError, LoadError
-from safeload.formats.jsontext.form import Kind, MisfitError, base64_of, bytes_of, expect, mark
+from safeload.formats.jsontext.form import SURROGATE, Kind, MisfitError, base64_of, bytes_of, expect, mark
 from safeload.formats.jsontext.registry import UNMADE
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ RANDOMISED: Final = frozenset(
 )
 # Longer integers are written in hexadecimal, which takes linear time to read and which no reader limits. 4,215 digits.
 _LONG_BITS: Final = 14_000
-_SURROGATE = re.compile("[\ud800-\udfff]")
 _HEX = re.compile(r"-?0x[1-9a-f][0-9a-f]*+", re.ASCII)
 _DECIMAL = re.compile(r"-?(?:[0-9]++(?:\.[0-9]++)?(?:E[+-][0-9]{1,18})?|Infinity|s?NaN[0-9]*+)", re.ASCII)
 _ZONE = re.compile(r"[A-Za-z0-9_+\-]{1,64}(?:/[A-Za-z0-9_+\-]{1,64}){0,3}", re.ASCII)
@@ -42,7 +41,7 @@ _Value = TypeVar("_Value")
 
 
 def _write_str(value: str, _writer: Writer) -> Any:
-    if value.isascii() or not _SURROGATE.search(value):
+    if value.isascii() or not SURROGATE.search(value):
         return value
     return mark("str", base64_of(value.encode("utf-8", "surrogatepass")))
 
@@ -52,7 +51,7 @@ def _read_str(node: dict[str, Any], _reader: Reader) -> str:
         text = bytes_of(node["v"]).decode("utf-8", "surrogatepass")
     except UnicodeDecodeError:
         raise MisfitError("this is no encoded string") from None
-    if not _SURROGATE.search(text):
+    if not SURROGATE.search(text):
         raise MisfitError("a string without lone surrogates is written as itself")
     return text
 
@@ -145,6 +144,8 @@ def _write_moment(value: time | datetime, writer: Writer) -> Any:
 def _read_moment(kind: type[time | datetime]) -> Callable[[dict[str, Any], Reader], Any]:
     def read(node: dict[str, Any], reader: Reader) -> Any:
         value = _from_iso(kind, node["v"])
+        if value.tzinfo is not None:
+            raise MisfitError("the time zone stands in tz")
         if "tz" in node:
             zone = reader.value(node["tz"])
             if isinstance(zone, tzinfo):

@@ -29,13 +29,15 @@ def write(value: Any, limits: Limits) -> bytes:
         ValueError: it is nested deeper than a reader with the same limits accepts, or contains itself.
     """
     try:
-        tree = Writer(limits).value(value)
+        writer = Writer(limits)
+        tree = writer.value(value)
     except MisfitError as misfit:
         raise misfit.error(f"{pointer(misfit.path)}: {misfit}") from None
     except RecursionError:
         raise ValueError("the object is nested too deeply to be written as JSON") from None
     try:
-        check_depth(tree, limits)
+        if writer.marked:  # without a marker the tree is as deep as the object, which was measured
+            check_depth(tree, limits)
     except LimitExceededError as error:
         raise ValueError(f"the object cannot be written: {error}") from None
     return _text(tree)
@@ -58,6 +60,7 @@ class Writer:
     def __init__(self, limits: Limits) -> None:
         self._left = limits.max_json_depth
         self._limit = limits.max_json_depth
+        self.marked = False
 
     def value(self, value: Any) -> Any:
         """The node of one value."""
@@ -66,7 +69,10 @@ class Writer:
             return value
         write = _WRITE.get(kind)
         if write is not None:
-            return write(value, self)
+            node = write(value, self)
+            self.marked = self.marked or (type(node) is dict and kind is not dict)
+            return node
+        self.marked = True
         # A look at the name first, so that NumPy is imported only if it is there already.
         if any(base.__module__.partition(".")[0] == "numpy" for base in kind.__mro__):
             from safeload.formats.jsontext.arrays import write_numpy
@@ -85,7 +91,17 @@ class Writer:
         nodes: list[Any] = []
         try:
             for value in values:
-                nodes.append(self.value(value))  # noqa: PERF401 - the length tells where a misfit is
+                kind = type(value)
+                # Most values are of these kinds, and a call for each would take longer than all else.
+                if (
+                    (kind is str and value.isascii())
+                    or (kind is int and -_SHORT < value < _SHORT)
+                    or (kind is float and value - value == 0)  # finite
+                    or kind is bool
+                ):
+                    nodes.append(value)
+                else:
+                    nodes.append(self.value(value))
         except MisfitError as misfit:
             misfit.path.append(len(nodes))
             raise
@@ -94,17 +110,13 @@ class Writer:
 
     def members(self, values: dict[str, Any]) -> dict[str, Any]:
         """The nodes of a dict's values, under their names."""
-        self._enter()
-        nodes: dict[str, Any] = {}
-        name = ""
         try:
-            for name, value in values.items():
-                nodes[name] = self.value(value)
+            nodes = self.items(values.values())
         except MisfitError as misfit:
-            misfit.path.append(name)
+            if misfit.path:
+                misfit.path[-1] = list(values)[int(misfit.path[-1])]
             raise
-        self._left += 1
-        return nodes
+        return dict(zip(values, nodes, strict=True))
 
     def _enter(self) -> None:
         self._left -= 1
@@ -113,4 +125,5 @@ class Writer:
             raise MisfitError(message, ValueError)
 
 
+_SHORT: Final = 1 << 63
 _WRITE: Final[dict[type, Callable[[Any, Writer], Any]]] = {**scalars.WRITE, **groups.WRITE}
