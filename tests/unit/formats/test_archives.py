@@ -100,7 +100,7 @@ def test_load(pack: Callable[[dict[str, bytes]], bytes], tmp_path: Path) -> None
     path = tmp_path / "x"
     path.write_bytes(data)
     assert safeload.load(path, member="x.npy", mmap=True).tolist() == list(range(10))
-    with pytest.raises(FormatError, match="holds 4 files: 'README.md', 'model.pkl'") as caught:
+    with pytest.raises(FormatError, match=r"holds 4 files: 'README\.md', 'model\.pkl'") as caught:
         safeload.load(path)
     assert caught.value.code == "format.member"
     for name in ("nothing", "", "README.md/", "./model.pkl", "/model.pkl"):
