@@ -23,7 +23,7 @@ from safeload.formats.containers import detect, formats
 from safeload.formats.detect import HEAD, is_pickle_head
 from safeload.formats.unpacking import Budget
 from safeload.peeking import PickleLook
-from safeload.pickles import any_encoding, finding_of, internal_error, judge_streams, judged_stream
+from safeload.pickles import any_encoding, broken_judgement, finding_of, internal_error, judge_streams, judged_stream
 from safeload.pipeline import has_arrays, judge
 from safeload.program import Program
 from safeload.rebuilding import load_code, load_data
@@ -152,6 +152,9 @@ class Examiner:
                 self._stream(examined, stream, location)
             except SafeloadError as error:
                 examined.fail(error, location)
+                broken = broken_judgement(error, self.options)
+                if broken is not None:  # a loader runs a stream up to the place where it breaks
+                    examined.judgements.append(_placed(broken, location))
         for member in split.members:
             self._members += 1
             if self._members > self.request.limits.max_members:
@@ -181,12 +184,12 @@ class Examiner:
             judgement = judge(BlobSource(stream.blob), options, self.operation, will_load=True)
         else:
             judgement = judged_stream(stream.blob, 0, options, self.operation)
+        examined.judgements.append(_placed(judgement, location))
+        examined.options.append(options)
         if judgement.census.size != stream.blob.size and self.request.whole:
             raise FormatError("bytes follow the pickle; nothing else belongs there", code="format.trailing")
         if stream.check is not None:
             examined.findings += stream.check(judgement.program or Program())
-        examined.judgements.append(_placed(judgement, location))
-        examined.options.append(options)
 
 
 def _unanswered(_pid: Any) -> NoReturn:

@@ -55,14 +55,14 @@ class StorageId(NamedTuple):
 
     Attributes:
         dtype: of its items. key: of the storage whose bytes it has. numel: items of that storage.
-        start, count: the part of it that the id stands for, in items. view: the key of that part; ``""`` for all of it.
+        start, items: the part of it that the id stands for, in items. view: the key of that part; ``""`` for all of it.
     """
 
     dtype: str
     key: str
     numel: int
     start: int
-    count: int  # type: ignore[assignment] # of a tuple, nobody counts here
+    items: int
     view: str = ""
 
     @property

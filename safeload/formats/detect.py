@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-__all__ = ["HEAD", "TORCH_LEGACY", "is_pickle_head", "is_torch_legacy", "known_container", "looks_like_pickle_head"]
+__all__ = ["HEAD", "is_pickle_head", "is_torch_legacy", "known_container", "looks_like_pickle_head"]
 
 # Bytes from the start that are enough to decide.
 HEAD = 264
@@ -74,7 +74,6 @@ def looks_like_pickle_head(head: bytes) -> bool:
 
 # A PyTorch file before 1.6 is a series of pickles, and the first one is this number; framed from protocol 4 on.
 _TORCH_MAGIC = re.compile(rb"\x80[\x02-\x05](?:\x95\x0d\x00{7})?\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19\.", re.DOTALL)
-TORCH_LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 
 
 def is_torch_legacy(head: bytes) -> bool:

@@ -17,7 +17,7 @@ from safeload.tensors import DTYPES, STORAGES
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["SUBSTITUTES", "storage_array"]
+__all__ = ["SUBSTITUTES", "storage_array", "tensor_array"]
 
 _CODES = {
     "float64": "f8", "double": "f8", "float32": "f4", "float": "f4", "float16": "f2", "half": "f2",
@@ -72,7 +72,7 @@ def _view(storage: Any, offset: int, size: Any, stride: Any, dtype: Any) -> Any:
         raise LoadError.wrap(error) from error
 
 
-def _tensor(storage: Any, offset: int, size: Any, stride: Any, *rest: Any) -> Any:
+def tensor_array(storage: Any, offset: int, size: Any, stride: Any, *rest: Any) -> Any:
     """``_rebuild_tensor`` and ``_rebuild_tensor_v2``."""
     array = _view(storage, offset, size, stride, storage.dtype)
     metadata = (rest[2] if len(rest) > 2 else None) or {}
@@ -86,7 +86,7 @@ def _tensor_v3(
 ) -> Any:
     import numpy as np
 
-    return _tensor(storage.view(np.uint8).view(numpy_dtype(dtype.name)), offset, size, stride, grad, hooks, *rest)
+    return tensor_array(storage.view(np.uint8).view(numpy_dtype(dtype.name)), offset, size, stride, grad, hooks, *rest)
 
 
 def _parameter(data: Any, *_rest: Any) -> Any:
@@ -115,8 +115,8 @@ def _layout(name: str) -> str:
 
 def _substitutes() -> Mapping[str, Any]:
     functions = {
-        "_rebuild_tensor": _tensor,
-        "_rebuild_tensor_v2": _tensor,
+        "_rebuild_tensor": tensor_array,
+        "_rebuild_tensor_v2": tensor_array,
         "_rebuild_tensor_v3": _tensor_v3,
         "_rebuild_parameter": _parameter,
         "_rebuild_parameter_with_state": _parameter,

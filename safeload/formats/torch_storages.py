@@ -18,11 +18,12 @@ from safeload.tensors import DTYPES, storage_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from safeload.formats.base import Parts, Request
+    from safeload.formats.base import Parts, PickleReader, Request
+    from safeload.formats.blob import Blob
     from safeload.program import Program
     from safeload.tensors import StorageId
 
-__all__ = ["Storages", "needs_torch", "swaps", "torch_module", "wrong"]
+__all__ = ["Storages", "mapped", "needs_torch", "pickle_reader", "swaps", "torch_module", "untyped_storage", "wrong"]
 
 # Bytes that are swapped together; of a complex number each half by itself.
 _UNITS = {"complex128": 8, "complex64": 4, "complex32": 2, "chalf": 2, "cfloat": 4, "cdouble": 8}
@@ -44,6 +45,13 @@ def torch_module() -> Any:
     except ImportError as error:
         raise needs_torch() from error
     return torch
+
+
+def pickle_reader(request: Request) -> PickleReader:
+    """What looks at pickles for the format; whoever examines artifacts sets it."""
+    if request.pickles is None:
+        raise TypeError("Request.pickles is not set")
+    return request.pickles
 
 
 def needs_torch() -> FormatError:
@@ -157,8 +165,8 @@ class Storages:
             if not storage.view:
                 made = storage_array(self._bytes(storage), storage.dtype)
             else:
-                whole = self._array(self.known[storage.key]._replace(view="", start=0, count=storage.numel))
-                made = whole[storage.start : storage.start + storage.count]
+                whole = self._array(self.known[storage.key]._replace(view="", start=0, items=storage.numel))
+                made = whole[storage.start : storage.start + storage.items]
             self._made[storage.key, storage.view] = made
         return made
 
@@ -168,23 +176,15 @@ class Storages:
         if made is None:
             torch = torch_module()
             if not storage.view:
-                untyped = self._untyped(storage, torch)
+                untyped = untyped_storage(self._bytes(storage), torch)
             else:
                 item = DTYPES[storage.dtype]
-                whole = self._tensor(self.known[storage.key]._replace(view="", start=0, count=storage.numel))
-                untyped = whole._untyped_storage[storage.start * item : (storage.start + storage.count) * item]  # noqa: SLF001
+                whole = self._tensor(self.known[storage.key]._replace(view="", start=0, items=storage.numel))
+                untyped = whole._untyped_storage[storage.start * item : (storage.start + storage.items) * item]  # noqa: SLF001
             dtype = getattr(torch, storage.dtype)
             made = torch.storage.TypedStorage(wrap_storage=untyped, dtype=dtype, _internal=True)
             self._made[storage.key, storage.view] = made
         return made
-
-    def _untyped(self, storage: StorageId, torch: Any) -> Any:
-        if not storage.nbytes:
-            return torch.UntypedStorage(0)
-        flat = torch.frombuffer(self._bytes(storage), dtype=torch.uint8)
-        if flat.data_ptr() % 16:  # kernels may take whole registers at a time
-            flat = flat.clone()
-        return flat.untyped_storage()
 
     def _bytes(self, storage: StorageId) -> memoryview:
         """The bytes of a whole storage, in memory that nobody else writes to."""
@@ -199,6 +199,23 @@ class Storages:
         return memory
 
 
+def mapped(blob: Blob, offset: int, size: int) -> memoryview:
+    """Bytes of a file in a private mapping, which is read when it is used."""
+    import numpy as np
+
+    return memoryview(blob.memmap(offset, np.uint8, (size,))) if size else memoryview(b"")
+
+
+def untyped_storage(memory: memoryview, torch: Any) -> Any:
+    """``memory``, which is writable, as a storage of PyTorch; it keeps it."""
+    if not memory.nbytes:
+        return torch.UntypedStorage(0)
+    flat = torch.frombuffer(memory, dtype=torch.uint8)
+    if flat.data_ptr() % 16:  # kernels may take whole registers at a time
+        flat = flat.clone()
+    return flat.untyped_storage()
+
+
 def swaps(order: bytes) -> bool:
     """Whether numbers in the order that a file names, ``b"little"`` or ``b"big"``, have to be swapped here."""
-    return order.decode() != sys.byteorder
+    return order == (b"big" if sys.byteorder == "little" else b"little")

@@ -86,7 +86,7 @@ def _outside(start: Any, sizes: tuple[int, ...], strides: tuple[int, ...], count
 class _View(NamedTuple):
     dtype: str
     sizes: tuple[int, ...]
-    count: int  # type: ignore[assignment]
+    items: int
 
 
 def _view(args: tuple[Any, ...], context: Context, dtype: str | None = None) -> _View | str:
@@ -98,7 +98,7 @@ def _view(args: tuple[Any, ...], context: Context, dtype: str | None = None) -> 
     if sizes is None or strides is None:
         return "the sizes and strides are not tuples of counts"
     own = storage.dtype
-    count = storage.count
+    count = storage.items
     if dtype is not None:
         count = count * DTYPES[own] // DTYPES[dtype]
     return _outside(args[1], sizes, strides, count) or _View(dtype or own, sizes, count)
@@ -147,7 +147,7 @@ def _tensor_of(function: str, args: tuple[Any, ...], use: Use, context: Context)
         return "it has hooks, which would be called"
     if len(args) == most and most > 4 and not _metadata(args[most - 1], view.dtype):
         return "its metadata is unknown"
-    _keep(use, context, Tensor(view.dtype, view.sizes, math.prod(view.sizes) <= view.count))
+    _keep(use, context, Tensor(view.dtype, view.sizes, math.prod(view.sizes) <= view.items))
     return None
 
 
@@ -209,7 +209,7 @@ def _qtensor(use: Use, context: Context) -> str | None:
     view = _view(args, context)
     if isinstance(view, str):
         return view
-    if not view.dtype.startswith("q") or math.prod(view.sizes) > view.count:
+    if not view.dtype.startswith("q") or math.prod(view.sizes) > view.items:
         return "it is not a quantised tensor of its storage's size"
     scheme, params = global_name(args[4][0]) if args[4] else None, args[4][1:]
     if scheme in _PER_TENSOR and len(params) == 2 and type(params[0]) in (int, float) and type(params[1]) is int:
@@ -270,10 +270,12 @@ def _device_tensor(use: Use, context: Context) -> str | None:
     if _DEVICE.fullmatch(args[2]) is None:
         return "its device is unknown"
     known = _known(args[0], context)
-    count = count_of(args[0], context) if use.name.endswith("numpy") else None
-    if count is None and (known is None or not known.whole):
+    if known is None:
+        count = count_of(args[0], context)
+        known = None if count is None else Tensor("array", (count,))
+    if known is None or not known.whole:
         return "its data is neither an array nor a tensor of its storage's size"
-    _keep(use, context, Tensor(str(_dtype(args[1])), (count,) if known is None and count is not None else known.shape))  # type: ignore[union-attr]
+    _keep(use, context, Tensor(str(_dtype(args[1])), known.shape))
     return None
 
 

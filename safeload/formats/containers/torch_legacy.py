@@ -13,11 +13,11 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING, Any
 
-from safeload.errors import FormatError
+from safeload.errors import FormatError, SafeloadError, TruncatedError
 from safeload.formats.base import NO, SPECIFIC, Stream
 from safeload.formats.blob import MemoryBlob
 from safeload.formats.detect import HEAD, is_torch_legacy
-from safeload.formats.torch_storages import Storages, wrong
+from safeload.formats.torch_storages import Storages, mapped, pickle_reader, wrong
 from safeload.tensors import DTYPES
 
 if TYPE_CHECKING:
@@ -51,32 +51,30 @@ class _TorchLegacy:
 class _Split:
     container = "torch-legacy"
     members = ()
-    findings = ()
 
     def __init__(self, blob: Blob, request: Request) -> None:
-        reader = request.pickles
-        assert reader is not None  # noqa: S101 - whoever examines artifacts sets it
-        ends = [0]
-        for _ in _NAMES:
-            ends.append(ends[-1] + reader.size(blob, ends[-1]))
+        reader = pickle_reader(request)
         self._blob = blob
-        # What is loaded later is what is judged now.
-        head = MemoryBlob(blob.read(0, ends[-1])) if request.loading else blob.slice(0, ends[-1])
-        pickles = [head.slice(start, end - start) for start, end in itertools.pairwise(ends)]
-        if reader.value(pickles[1]) != _PROTOCOL:
-            raise FormatError(
-                "the PyTorch file is of a protocol that safeload does not know", code="format.unsupported"
-            )
-        self._keys = _checked_keys(reader.value(pickles[4]))
-        self._start = ends[-1]
+        self.findings: tuple[Finding, ...] = ()
+        pickles, complete = _pickles(blob, request)
+        self._start = sum(pickle.size for pickle in pickles)
+        self._keys: dict[str, None] = {}
         self._places: dict[str, int] = {}
         self._storages = Storages(request, _NAMES[_OBJECT], self._announced, self._read, views=True)
         self.streams = tuple(
             Stream(name, pickle)
             if number != _OBJECT
             else Stream(name, pickle, persistent=True, check=self._check, named=self._storages.named)
-            for number, (name, pickle) in enumerate(zip(_NAMES, pickles, strict=True))
+            for number, (name, pickle) in enumerate(zip(_NAMES, pickles, strict=False))
         )
+        try:
+            if not complete:
+                raise TruncatedError("the PyTorch file ends, or is broken, before its storages begin")
+            if reader.value(pickles[1]) != _PROTOCOL:
+                raise FormatError("the PyTorch file is of a protocol that safeload does not know")
+            self._keys = _checked_keys(reader.value(pickles[-1]))
+        except SafeloadError as error:  # the pickles are judged all the same: a loader runs them before it notices
+            self.findings = (wrong(str(error)),)
 
     def _announced(self, key: str) -> int | None:
         """All that follows the pickles, until :meth:`_locate` knows better."""
@@ -111,12 +109,26 @@ class _Split:
 
     def _read(self, key: str, size: int) -> memoryview:
         if self._storages.request.mmap:
-            return self._blob.mapped(self._places[key], size)
+            return mapped(self._blob, self._places[key], size)
         return self._blob.view(self._places[key], size)
 
     def rebuild(self, parts: Parts) -> Any:
         """The object that was saved."""
         return self._storages.rebuild(parts, _OBJECT)
+
+
+def _pickles(blob: Blob, request: Request) -> tuple[list[Blob], bool]:
+    """The pickles, and whether all are there; one that is broken goes to the end of the file."""
+    reader, ends, complete = pickle_reader(request), [0], True
+    while len(ends) <= len(_NAMES) and complete:
+        try:
+            ends.append(ends[-1] + reader.size(blob, ends[-1]))
+        except SafeloadError:
+            ends.append(blob.size)
+            complete = False
+    # What is loaded later is what is judged now.
+    head = MemoryBlob(blob.read(0, ends[-1])) if request.loading and complete else blob.slice(0, ends[-1])
+    return [head.slice(start, end - start) for start, end in itertools.pairwise(ends) if end > start], complete
 
 
 def _checked_keys(keys: Any) -> dict[str, None]:

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from safeload.errors import FormatError
 from safeload.findings import Finding, Severity, Verdict
 from safeload.formats.base import NO, SPECIFIC, Member, Stream
-from safeload.formats.torch_storages import Storages, swaps, torch_module
+from safeload.formats.torch_storages import Storages, mapped, swaps, torch_module, wrong
 from safeload.formats.zip_reader import ZipReader, zip_names
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from safeload.formats.base import Parts, Request, WriteRequest
     from safeload.formats.blob import Blob
@@ -106,35 +106,27 @@ class _Split:
     def __init__(self, archive: _Archive, request: Request) -> None:
         self._archive = archive
         self._request = request
-        self._limit_check()
         pickle = archive.find("data.pkl")
         if pickle is None:
             raise FormatError("the PyTorch archive has no data.pkl")
-        self.findings = self._found()
-        self._storages = Storages(
-            request, pickle.name, self._size, self._read, swaps=swaps(_byte_order(archive)), views=False
-        )
+        order = archive.note("byteorder") or b"little"
+        self.findings = tuple(self._found(order))
+        self._storages = Storages(request, pickle.name, self._size, self._read, swaps=swaps(order))
         blob = archive.pickle(pickle, loading=request.loading)
         self.streams = (Stream(pickle.name, blob, persistent=True, check=self._storages.check),)
 
-    def _limit_check(self) -> None:
-        version = self._archive.note("version") or self._archive.note(".data/version")
-        if version is None:
-            return
-        number = version.strip()
-        if not number.isdigit() or int(number) > _NEWEST:
-            raise FormatError(
-                "the PyTorch archive is of a version that this safeload does not know", code="format.unsupported"
+    def _found(self, order: bytes) -> Iterator[Finding]:
+        if order not in (b"little", b"big"):
+            yield wrong("the PyTorch archive names a byte order that there is not")
+        version = (self._archive.note("version") or self._archive.note(".data/version") or b"3").strip()
+        if not version.isdigit() or int(version) > _NEWEST:
+            yield wrong("the PyTorch archive is of a version that this safeload does not know")
+        if self._archive.strangers:
+            message = (
+                "the archive has entries outside its first directory, which PyTorch does not see and others do; write it again "
+                "with torch.save"
             )
-
-    def _found(self) -> tuple[Finding, ...]:
-        if not self._archive.strangers:
-            return ()
-        message = (
-            "the archive has entries outside its first directory, which PyTorch does not see and others do; write it again with "
-            "torch.save"
-        )
-        return (Finding("torch.two-roots", Severity.HIGH, message, verdict=Verdict.MALFORMED),)
+            yield Finding("torch.two-roots", Severity.HIGH, message, verdict=Verdict.MALFORMED)
 
     @property
     def members(self) -> tuple[Member, ...]:
@@ -160,18 +152,11 @@ class _Split:
             return self._archive.reader.open(entry).view(0, size)
         # No CRC of array bytes: PyTorch does not look at it either, and it would double the time of a load.
         blob = self._archive.reader.blob
-        return blob.mapped(entry.data, size) if self._request.mmap else blob.view(entry.data, size)
+        return mapped(blob, entry.data, size) if self._request.mmap else blob.view(entry.data, size)
 
     def rebuild(self, parts: Parts) -> Any:
         """The object that was saved."""
         return self._storages.rebuild(parts, 0)
-
-
-def _byte_order(archive: _Archive) -> bytes:
-    order = archive.note("byteorder") or b"little"
-    if order not in (b"little", b"big"):
-        raise FormatError("the PyTorch archive names a byte order that there is not")
-    return order
 
 
 class _Script:
