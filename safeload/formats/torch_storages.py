@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Storages", "mapped", "needs_torch", "pickle_reader", "swaps", "torch_module", "untyped_storage", "wrong"]
 
+_MAPPED_FROM = 1 << 16
 # Bytes that are swapped together; of a complex number each half by itself.
 _UNITS = {"complex128": 8, "complex64": 4, "complex32": 2, "chalf": 2, "cfloat": 4, "cdouble": 8}
 
@@ -200,10 +201,8 @@ class Storages:
 
 
 def mapped(blob: Blob, offset: int, size: int) -> memoryview:
-    """Bytes of a file in a private mapping, which is read when it is used."""
-    import numpy as np
-
-    return memoryview(blob.memmap(offset, np.uint8, (size,))) if size else memoryview(b"")
+    """Bytes of a file in a private mapping, which is read when it is used; a process may have some 65,000 of them."""
+    return blob.mapped(offset, size) if size >= _MAPPED_FROM else blob.view(offset, size)
 
 
 def untyped_storage(memory: memoryview, torch: Any) -> Any:
