@@ -34,7 +34,8 @@ class Many:
             process, whatever the backend.
         backend: ``"threading"``, ``"loky"`` (processes), ``"dask"``, ``"ray"`` or another one of joblib; by default what
             ``joblib.parallel_config`` says, else threads. Scans and verifications of many files take processes if they can.
-        ahead: items that may be finished or under way, for each job, before their results are taken.
+        ahead: items that may be finished or under way, for each job, before their results are taken. By default 32; for
+            loads and dumps 4, and more only where they take next to no time. Give ``1`` for objects that fill the memory.
         progress: ``True`` to show a person how far it is (with a bar if ``rich`` is installed; nothing if standard error is
             no terminal), or a function that gets the :class:`~safeload.batch.Counts` after each item.
         on_result: a function that gets each result before it is handed out.

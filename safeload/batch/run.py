@@ -86,10 +86,10 @@ def begin(work: Work, sources: Iterable[Any], tasks: Iterator[Task], verb: str, 
     if how.ahead is not None and (type(how.ahead) is not int or how.ahead < 1):
         raise ValueError(f"ahead is a number of items for each job, at least 1, not {how.ahead!r}")
     reads = work.action in ("scan", "verify")
-    ahead = how.ahead or (32 if work.action in ("scan", "verify", "rekey") else 4)
-    spread = Spread(
-        work, jobs=how.jobs, backend=how.backend, processes=reads, ordered=how.ordered, ahead=ahead
-    )  # fmt: skip
+    # Objects can be large, so few of them wait; what is read for a report leaves little behind.
+    first = 4 if work.action in ("load", "dump") else 32
+    ahead = (first, 32) if how.ahead is None else (how.ahead, how.ahead)
+    spread = Spread(work, jobs=how.jobs, backend=how.backend, processes=reads, ordered=how.ordered, ahead=ahead)
     if spread.local:
         work.ring()  # a place that gives no keys ends the call here
         work.sealing_key()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import time
 import warnings
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Spread"]
 
+_SHORT: Final = 0.1  # seconds: windows that are done sooner cost more than their work, and grow
 _MANY: Final = 32  # fewer tasks than this are not worth starting processes for
 
 
@@ -35,14 +37,14 @@ class Spread:
         backend: a backend of joblib; ``None`` for joblib's configuration, else threads or processes.
         processes: prefer processes where nothing else is said, there are many tasks and the work can be done there.
         ordered: whether outcomes come in the order of the tasks, or as they are completed.
-        ahead: tasks in a window for each job.
+        ahead: tasks in a window for each job: at first, and for short work at most.
 
     Raises:
         ValueError: the work cannot be done on this backend; the message says how it can.
     """
 
     def __init__(
-        self, work: Work, *, jobs: int | None, backend: Any, processes: bool, ordered: bool, ahead: int
+        self, work: Work, *, jobs: int | None, backend: Any, processes: bool, ordered: bool, ahead: tuple[int, int]
     ) -> None:
         import joblib
 
@@ -63,7 +65,9 @@ class Spread:
             self._pack()
             _answer_for_lost_workers(_backend(self._threads))
         self._wants_processes = processes and not self._chosen and not work.why_here()
-        self._size = max(1, ahead) * max(1, _backend(self._threads).effective_n_jobs(self._threads.n_jobs))
+        count = max(1, _backend(self._threads).effective_n_jobs(self._threads.n_jobs))
+        self._size, self._largest = ahead[0] * count, ahead[1] * count
+        self._busy = 0.0  # seconds that the last window was waited for
 
     @property
     def local(self) -> bool:
@@ -100,18 +104,23 @@ class Spread:
                     raise failure
                 if len(window) < self._size:
                     return
+                if self._busy < _SHORT:
+                    self._size = min(2 * self._size, self._largest)
 
     def _window(self, parallel: Any, window: Sequence[Task]) -> Generator[tuple[Task, Outcome], None, Sequence[Task]]:
         """The outcomes of a window; what is returned has none, because something broke."""
         left = {task.number: task for task in window}
+        self._busy = 0.0
         with contextlib.closing(self._done(parallel, window)) as done:
             while left:
+                began = time.monotonic()
                 try:
                     outcome = next(done)
                 except OSError:
                     raise  # the cluster is gone, not a task
                 except Exception:  # noqa: BLE001 - a process died, or what it gave could not be brought here
                     break
+                self._busy += time.monotonic() - began
                 if outcome.number in left:
                     yield left.pop(outcome.number), outcome
         return tuple(left.values())
