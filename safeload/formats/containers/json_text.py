@@ -1,7 +1,7 @@
 """JSON texts: plain ones, and those with the marker form of :mod:`safeload.formats.jsontext`.
 
 Recognised is what begins as only JSON does, at a glance: an object with a name in quotes, an array that begins with values, or a
-single short value that is all of the file. INI files, TOML, templates and JSON5 begin differently or turn out not to be JSON.
+single value that is all of the file and does not begin with a digit. INI files, TOML, templates and JSON5 begin differently or turn out not to be JSON.
 
 What turns out not to be JSON is a text file like any other for a scan, and not listed in that of a directory (JSON with
 comments, several JSON texts in one file): nothing that it holds could be loaded. It is malformed, and listed, if the marker occurs in
@@ -51,7 +51,8 @@ class _Json:
         if _BEGINS.match(head):
             return GENERIC
         if blob.size <= _LOOK:
-            # A digit is an opcode of pickle too: a number alone is read as JSON only where an envelope says so.
+            # A digit is an opcode of pickle too, and a file of one number is more often a version than JSON. The codec
+            # writes a space before a number.
             return GENERIC if _SINGLE.fullmatch(head) and not head[:1].isdigit() else NO
         ends = blob.tail(64).rstrip(b" \t\r\n").endswith(b'"')
         return GENERIC if ends and _STRING_BEGINS.match(head) else NO
@@ -126,7 +127,7 @@ class _Split:
 
 
 class _Codec:
-    """UTF-8 without white space; neither ``protocol`` nor ``compress`` mean anything for it."""
+    """UTF-8 without white space (but for one before a number that is all of the text); neither ``protocol`` nor ``compress`` mean anything for it."""
 
     name = reads = "json"
     number = 3
@@ -138,7 +139,8 @@ class _Codec:
 
         if request.compress is not None:
             _no_compression()
-        return (write(obj, request.limits),)
+        text = write(obj, request.limits)
+        return (b" " + text if text[:1].isdigit() else text,)  # see recognise
 
 
 def _no_compression() -> NoReturn:

@@ -106,7 +106,7 @@ def test_plain_data_is_plain_json(obj, backend):
         "[[[1]]]",
         '["x",\n"y"]',
         "[true]",
-        "3",
+        " 3",
         '"x"\n',
         "-0.5e-3",
         "null",
@@ -410,7 +410,7 @@ def test_mistakes_in_registering(cls, options, error):
     "text",
     [
         "[section]\nkey = 1\n", "[a.b]\n", "[[table]]\nx = 1\n", "# comment\n[x]\n", "{{ template }}", "{% if x %}", "{ // json5\n}", "{'a': 1}", "{a: 1}",
-        "\\{rtf}", "{\\rtf1 text}", "[link](http://example.org)", "[ ] todo", "text", "1.2.3", "nullable", '"quoted" text', "", "   ", "[-]", "{1:2}",
+        "\\{rtf}", "{\\rtf1 text}", "[link](http://example.org)", "[ ] todo", "text", "1.2.3", "3", "2024\n", "nullable", '"quoted" text', "", "   ", "[-]", "{1:2}",
         "[x for x in y]", "%PDF", "1 2", "[\x00", "{\x00", "n" * 5000, "1" * 10_000, "[None]", "[tru", "[True]",
     ],
     ids=lambda text: repr(text)[:20],
