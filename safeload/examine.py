@@ -244,6 +244,9 @@ class Examined:
         self._digest = self.digest() if known else ""
         self.blob.release()
         self.blob, self.split = MemoryBlob(b""), None
+        self.judgements = [
+            judgement._replace(census=judgement.census._replace(code=b"", buffers=[])) for judgement in self.judgements
+        ]
 
     def digest(self) -> str:
         """SHA-256 of the bytes, hex; ``""`` if they cannot be unpacked."""

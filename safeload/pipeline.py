@@ -193,10 +193,12 @@ def judge(
 def judge_broken(code: bytes, protocol: int, options: Options) -> Judgement | None:
     """Judge what a stream would do before the place where it breaks; ``None`` if it would do nothing.
 
-    ``pickle.load`` executes opcodes as they come: a payload followed by rubbish still fires.
+    ``pickle.load`` executes opcodes as they come: a payload followed by rubbish still fires. To ask for a persistent id is to
+    do nothing: other files begin so (PNG images).
     """
     from safeload.analysis.hashing import KeyWalk
     from safeload.analysis.trace import Tracer
+    from safeload.program import Kind
 
     tracer = Tracer(options.limits, fix_imports=options.fix_imports, named=options.named)
     census = Census(code, [], len(code), protocol, has_code=True, mutable=False)
@@ -212,7 +214,8 @@ def judge_broken(code: bytes, protocol: int, options: Options) -> Judgement | No
                     tracer.trace(code, protocol)
     except SafeloadError:
         return None
-    return decide(census, tracer, options) if tracer.uses else None
+    acts = any(use.kind is not Kind.PERSISTENT for use in tracer.uses)
+    return decide(census, tracer, options) if acts else None
 
 
 def census_of(source: Source, options: Options, buffers: Iterable[Any] | None, *, whole: bool) -> Census:

@@ -167,16 +167,18 @@ def test_unpacked_bytes_of_all_members_count() -> None:
         safeload.loads(made, member="3", limits=Limits(max_unpacked_bytes=50_000))
 
 
-def test_memory_of_a_scan() -> None:
+def test_memory_of_a_scan(tmp_path: Path) -> None:
     """Members are unpacked one after the other, and let go of."""
     import tracemalloc
 
     noise = np.random.default_rng(0)
     made = zipped({f"{number}.gz": gzip.compress(pickle.dumps(noise.bytes(900_000)), 1) for number in range(30)})
-    safeload.scan(made)
+    path = tmp_path / "x.zip"
+    path.write_bytes(made)
+    safeload.scan(path)
     tracemalloc.start()
     try:
-        report = safeload.scan(made)
+        report = safeload.scan(path)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
