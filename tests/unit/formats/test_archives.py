@@ -238,3 +238,10 @@ def test_signed_archives() -> None:
     assert report.verdict == "clean"
     with pytest.raises(safeload.SafeloadError):
         safeload.loads(zipped({"a.pkl": DATA}), keys=safeload.KeyRing([key.public]))
+
+
+@pytest.mark.parametrize("rest", [b"", bytes(50), b"\0\0\0\rIHDR" + bytes(30)])
+def test_images_are_no_pickles(rest: bytes) -> None:
+    """A PNG image begins with two opcodes, and the second asks for a persistent id; nothing comes of that."""
+    report = safeload.scan(b"\x89PNG\r\n\x1a\n" + rest)
+    assert (report.verdict, report.container) == ("skipped", "unknown")
