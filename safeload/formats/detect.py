@@ -5,7 +5,14 @@ from __future__ import annotations
 import re
 from typing import Any
 
-__all__ = ["HEAD", "is_pickle_head", "is_torch_legacy", "known_container", "looks_like_pickle_head"]
+__all__ = [
+    "HEAD",
+    "begins_safetensors",
+    "is_pickle_head",
+    "is_torch_legacy",
+    "known_container",
+    "looks_like_pickle_head",
+]
 
 # Bytes from the start that are enough to decide.
 HEAD = 264
@@ -81,6 +88,11 @@ def is_torch_legacy(head: bytes) -> bool:
     return _TORCH_MAGIC.match(head) is not None
 
 
+def begins_safetensors(head: bytes) -> bool:
+    """Whether ``head`` is a small length and the brace of a JSON object, as safetensors files begin."""
+    return head[4:9] == b"\0\0\0\0{" and any(head[:4])
+
+
 def is_pickle_head(head: bytes) -> bool:
     """Whether ``head`` can begin nothing but a pickle, so that no container needs to be looked for."""
-    return looks_like_pickle_head(head) and not is_torch_legacy(head)
+    return looks_like_pickle_head(head) and not is_torch_legacy(head) and not begins_safetensors(head)

@@ -17,7 +17,7 @@ from safeload.tensors import DTYPES, STORAGES
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["SUBSTITUTES", "storage_array", "tensor_array"]
+__all__ = ["SUBSTITUTES", "numpy_dtype", "storage_array", "tensor_array"]
 
 _CODES = {
     "float64": "f8", "double": "f8", "float32": "f4", "float": "f4", "float16": "f2", "half": "f2",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from safeload.errors import FormatError
 from safeload.formats.base import FALLBACK, NO
 from safeload.formats.detect import HEAD, known_container
+from safeload.formats.models import model_container
 
 if TYPE_CHECKING:
     from safeload.formats.base import Request
@@ -22,13 +23,17 @@ class _Unjudged:
     name = "unjudged"
 
     def recognise(self, blob: Blob) -> int:
-        return FALLBACK if known_container(blob.head(HEAD)) else NO
+        return FALLBACK if _container(blob) else NO
 
     def split(self, blob: Blob, request: Request) -> _Skipped:
-        container = known_container(blob.head(HEAD)) or self.name
+        container = _container(blob) or self.name
         if request.loading:
             _refuse(container)
         return _Skipped(container)
+
+
+def _container(blob: Blob) -> str | None:
+    return known_container(blob.head(HEAD)) or model_container(blob)
 
 
 class _Skipped:
