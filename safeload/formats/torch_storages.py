@@ -177,7 +177,7 @@ class Storages:
         if made is None:
             torch = torch_module()
             if not storage.view:
-                untyped = untyped_storage(self._bytes(storage), torch)
+                untyped = untyped_storage(self._bytes(storage), storage.dtype, torch)
             else:
                 item = DTYPES[storage.dtype]
                 whole = self._tensor(self.known[storage.key]._replace(view="", start=0, items=storage.numel))
@@ -205,12 +205,12 @@ def mapped(blob: Blob, offset: int, size: int) -> memoryview:
     return blob.mapped(offset, size) if size >= _MAPPED_FROM else blob.view(offset, size)
 
 
-def untyped_storage(memory: memoryview, torch: Any) -> Any:
-    """``memory``, which is writable, as a storage of PyTorch; it keeps it."""
+def untyped_storage(memory: memoryview, dtype: str, torch: Any) -> Any:
+    """``memory``, which is writable, as a storage of PyTorch for items of ``dtype``; it keeps the memory."""
     if not memory.nbytes:
         return torch.UntypedStorage(0)
     flat = torch.frombuffer(memory, dtype=torch.uint8)
-    if flat.data_ptr() % 16:  # kernels may take whole registers at a time
+    if flat.data_ptr() % _UNITS.get(dtype, DTYPES[dtype]):  # C++ code takes its items to be aligned
         flat = flat.clone()
     return flat.untyped_storage()
 

@@ -165,7 +165,7 @@ class _Split:
         torch = torch_module()
         thing = self._things[key]
         if isinstance(thing, _Storage):
-            untyped = untyped_storage(thing.data.view(0, thing.data.size), torch)
+            untyped = untyped_storage(thing.data.view(0, thing.data.size), thing.dtype, torch)
             return torch.storage.TypedStorage(wrap_storage=untyped, dtype=getattr(torch, thing.dtype), _internal=True)
         storage = self._thing(thing.key)
         untyped = storage._untyped_storage  # noqa: SLF001 - as torch.load does
