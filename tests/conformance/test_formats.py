@@ -51,9 +51,13 @@ def _load(data: bytes, module: Any) -> Any:
     return safeload.loads(data, **getattr(module, "LOAD", {}))
 
 
+def _scan(source: Any, module: Any) -> safeload.Report:
+    return safeload.scan(source, policy=getattr(module, "LOAD", {}).get("policy"))
+
+
 def _outcome(data: bytes, module: Any) -> None:
     """An object or a SafeloadError; a scan gives a report; what loads is clean."""
-    report = safeload.scan(data)
+    report = _scan(data, module)
     for finding in report.findings:
         assert finding.rule_id != "internal.error", finding
     try:
@@ -99,14 +103,14 @@ def test_recognised(module: Any, data: bytes, tmp_path: Path) -> None:
 @pytest.mark.parametrize(("module", "data"), CASES)
 def test_loads_everywhere(module: Any, data: bytes, tmp_path: Path) -> None:
     """From memory, a path, a file in memory and a file behind something else: the same object, and a clean report."""
-    report = safeload.scan(data)
+    report = _scan(data, module)
     assert report.verdict == "clean", report
     assert report.container == module.FORMAT
     assert report.size == len(data)
     options = getattr(module, "LOAD", {})
     path = tmp_path / "x"
     path.write_bytes(data)
-    assert safeload.scan(path).verdict == "clean"
+    assert _scan(path, module).verdict == "clean"
     before = tmp_path / "y"
     before.write_bytes(b"before" + data)
     loaded = [
