@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 __all__ = [
     "ARRAY_WRAPPERS",
@@ -97,27 +97,27 @@ def producer(value: object) -> str | None:
     return value.safeload_producer if isinstance(value, Standin) else None
 
 
-def snapshot(args: tuple[Any, ...]) -> tuple[Any, ...]:
+def snapshot(args: tuple[Any, ...], note: Callable[[int], None] | None = None) -> tuple[Any, ...]:
     """``args`` with the lists and dicts in it, and in tuples in it, copied.
 
     That is as deep as the argument rules look: ``(state,)``, ``(({...}, {...}),)``, ``((3, "|", None, (), {...}),)``. In a
     dict, small lists and dicts are copied too (``{"levels": [...]}``); a rule that looks into one has to refuse it
-    when it is larger than :data:`SMALL`.
+    when it is larger than :data:`SMALL`. So are bytearrays, which a stream can change like lists; ``note`` is told their lengths.
     """
     for item in args:
         kind = type(item)
         if kind is tuple or kind is list or kind is dict or kind is Keywords:
-            return tuple([_copied(item) for item in args])
+            return tuple([_copied(item, note) for item in args])
     return args
 
 
 SMALL = 64
 
 
-def _copied(item: Any) -> Any:
+def _copied(item: Any, note: Callable[[int], None] | None) -> Any:
     kind = type(item)
     if kind is tuple:
-        return tuple([_copied(part) if type(part) is list or type(part) is dict else part for part in item])
+        return tuple([_copied(part, note) if type(part) is list or type(part) is dict else part for part in item])
     if kind is list:
         return item.copy()
     if kind is dict or kind is Keywords:
@@ -125,6 +125,10 @@ def _copied(item: Any) -> Any:
         for key, value in item.items():
             if (type(value) is list or type(value) is dict) and len(value) <= SMALL:
                 copy[key] = value.copy()
+            elif type(value) is bytearray:
+                copy[key] = value[:]
+                if note is not None:
+                    note(len(value))
         return copy
     return item
 

@@ -178,7 +178,7 @@ class Tracer:
                 break
         else:
             return args  # nothing in it can change
-        kept = snapshot(args)
+        kept = snapshot(args, self._note_bytes)
         for item in kept:
             if type(item) in _CONTAINERS:
                 self._copied += len(item)
@@ -190,6 +190,9 @@ class Tracer:
                 code="limit.hash-work",
             )
         return kept
+
+    def _note_bytes(self, length: int) -> None:
+        self._copied += length // 4
 
     def _find(self, module: str, name: str) -> type:
         spelling = (module, name)

@@ -44,7 +44,8 @@ def argument_rule(name: str) -> Callable[[Check], Check]:
 @functools.cache
 def known_rules() -> Mapping[str, Check]:
     """Every argument rule by name."""
-    from safeload.policy import arrays, dtypes, frameworks, tables, tensors  # noqa: F401 - they register their rules
+    # Each registers its rules.
+    from safeload.policy import arrays, boosters, dtypes, frameworks, tables, tensors  # noqa: F401
 
     return MappingProxyType(_RULES)
 

@@ -68,14 +68,15 @@ class Context:
         arrows: the number of buffers of an Arrow type.
         bound_methods: whether a method was looked up on an instance.
         pattern_size: characters in all regular expressions so far.
+        models: serialized models that a library's parser is given.
         contents: what objects were made with and given as items, once somebody has asked.
         persistent: the persistent id that an object stands for, once somebody has asked.
         tensors: what is known of a tensor, or of a ``torch.Size``.
     """
 
     __slots__ = (
-        "_budget", "arrays", "arrows", "bound_methods", "contents", "counts", "dtypes", "index", "key_sets", "objects",
-        "pattern_size", "persistent", "policy", "states", "tensors", "uses",
+        "_budget", "arrays", "arrows", "bound_methods", "contents", "counts", "dtypes", "index", "key_sets", "models",
+        "objects", "pattern_size", "persistent", "policy", "states", "tensors", "uses",
     )  # fmt: skip
 
     def __init__(self, policy: Policy, uses: tuple[Use, ...]) -> None:
@@ -90,6 +91,7 @@ class Context:
         self.objects: dict[int, tuple[int, int]] = {}
         self.arrows: dict[int, int | None] = {}
         self.bound_methods = False
+        self.models: set[int] = set()
         self.contents: dict[int, list[Use]] | None = None
         self.persistent: dict[int, Any] | None = None
         self.tensors: dict[int, Tensor] = {}
