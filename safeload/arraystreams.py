@@ -31,7 +31,7 @@ from safeload.rebuilding import pause, resolve_all, run
 from safeload.verdict import Judgement, Options, decide
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from safeload.audit import Operation
     from safeload.formats.blob import Blob
@@ -132,6 +132,7 @@ class _ArrayWalk:
         self._layouts = Layouts(self.tracer.uses)
         self._judged = 0  # buffers that the walks have seen
         self._shown: list[Any] = []
+        self._unread: dict[int, Callable[[], bytes]] = {}  # in arrays of objects
         self._builds = False  # the last opcode so far is BUILD
         self._arrays = 0
         self._begun = False
@@ -158,7 +159,7 @@ class _ArrayWalk:
         """The census of the whole stream."""
         census = self._pieces.census
         assert census is not None  # noqa: S101 - the trace ran to STOP
-        return census._replace(mutable=True)
+        return census._replace(mutable=True, unread={**census.unread, **self._unread})
 
     def _new_tracer(self, options: Options) -> Tracer:
         return Tracer(options.limits, fix_imports=options.fix_imports, encoding=options.encoding, errors=options.errors)
@@ -239,6 +240,7 @@ class _ArrayWalk:
         """An array of objects: a pickle of its own, judged as part of this one."""
         where = self._pieces.where
         census = take_census(BlobSource(self.blob, where, skims=self.skims), self.limits)
+        self._unread.update(census.unread)
         KeyWalk(self.limits).walk(census.code, census.buffers)
         tracer = self._new_tracer(self.options)
         tracer.uses = self.tracer.uses

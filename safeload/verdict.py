@@ -64,6 +64,7 @@ def decide(census: Census, tracer: Tracer, options: Options) -> Judgement:
         manifest=options.manifest,
         persistent=options.persistent_load is not None,
         arguments=not inexact,
+        unread=census.unread,
     )
     gate = fickling_gate(program)
     notes = gate.by_name

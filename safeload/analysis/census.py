@@ -12,6 +12,7 @@ Rule: whatever is not understood is refused here, before the C unpickler sees a 
 from __future__ import annotations
 
 import contextlib
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol
 
 from safeload.analysis import opcodes
@@ -26,7 +27,7 @@ from safeload.errors import (
 
 if TYPE_CHECKING:
     import re
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from safeload.limits import Limits
 
@@ -89,6 +90,7 @@ class Census(NamedTuple):
         protocol: the declared protocol, 0 without PROTO.
         has_code: whether an opcode imports, calls, sets state or asks for a persistent id.
         mutable: whether ``buffers`` holds anything that the stream could change in place.
+        unread: what reads a literal that zeros stand for, by the ``id`` of its buffer. An argument rule may have to see it.
     """
 
     code: bytes
@@ -97,6 +99,7 @@ class Census(NamedTuple):
     protocol: int
     has_code: bool
     mutable: bool
+    unread: Mapping[int, Callable[[], bytes]] = MappingProxyType({})
 
 
 def take_census(source: StreamSource, limits: Limits, buffers: Iterable[Any] | None = None) -> Census:
@@ -195,7 +198,7 @@ class _Walk:
     """State of one census. ``pos`` indexes ``source.data``; ``base + pos`` is the place in the artifact."""
 
     __slots__ = ("base", "buffers", "frame_end", "given", "has_code", "limits", "mutable", "parts", "pattern",
-                 "pos", "protocol", "size", "source", "start", "stops_at_build")  # fmt: skip
+                 "pos", "protocol", "size", "source", "start", "stops_at_build", "unread")  # fmt: skip
 
     def __init__(self, source: StreamSource, limits: Limits, given: Iterable[Any] | None) -> None:
         self.source = source
@@ -206,6 +209,7 @@ class _Walk:
         self.size = len(source.data)  # what the pattern was chosen for
         self.parts: list[bytes | bytearray] = []
         self.buffers: list[Any] = []
+        self.unread: dict[int, Callable[[], bytes]] = {}
         self.protocol = 0
         self.has_code = self.mutable = self.stops_at_build = False
         self.pattern: re.Pattern[bytes] = opcodes.data_run(len(source.data))
@@ -264,7 +268,7 @@ class _Walk:
             code = b"".join(self.parts)
         else:
             code = bytes(data) if self.pos == len(data) else bytes(data[: self.pos])
-        return Census(code, self.buffers, self.base + self.pos, self.protocol, self.has_code, self.mutable)
+        return Census(code, self.buffers, self.base + self.pos, self.protocol, self.has_code, self.mutable, self.unread)
 
     def code_so_far(self) -> bytes:
         """The canonical stream up to the place where the walk is."""
@@ -362,6 +366,10 @@ class _Walk:
             self.truncated()
         literal, self.pos = taken
         self.buffers.append(bytearray(literal) if mutable and type(literal) is bytes else literal)
+        later = getattr(self.source, "later", None)
+        reader = later() if later is not None else None
+        if reader is not None:
+            self.unread[id(self.buffers[-1])] = reader
         self.mutable = self.mutable or mutable
         self.start = self.pos
         moved = header + length - self.pos

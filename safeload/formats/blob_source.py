@@ -1,17 +1,20 @@
 """A pickle stream inside a blob, for the census.
 
-Rule: a source that only skims (for a scan) gives a long literal its size and never its bytes, so that the memory of a scan does
-not grow with the arrays in a file; what was skimmed is judged, and never loaded.
+Rule: a source that only skims (for a scan) gives a long literal its size and not its bytes, so that the memory of a scan does
+not grow with the arrays in a file; what was skimmed is judged, and never loaded. Who judges can read one (:meth:`BlobSource.later`).
 """
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 from safeload.formats.blob import FileBlob
 from safeload.formats.flow_blob import FlowBlob
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from safeload.formats.blob import Blob
 
 __all__ = ["BlobSource"]
@@ -23,7 +26,7 @@ _READ_STEP = 1 << 25
 class BlobSource:
     """A stream in ``blob`` from ``start`` on; see :class:`~safeload.analysis.census.StreamSource`."""
 
-    __slots__ = ("_blob", "_dropped", "_flows", "_skims", "_start", "data")
+    __slots__ = ("_blob", "_dropped", "_flows", "_last", "_skims", "_start", "data")
 
     def __init__(self, blob: Blob, start: int = 0, *, skims: bool = False) -> None:
         self._blob = blob
@@ -31,6 +34,7 @@ class BlobSource:
         self._skims = skims
         self._flows = isinstance(blob, FlowBlob)
         self._dropped = 0
+        self._last = (0, 0)
         self.data = b""
 
     def more(self, size: int) -> bool:
@@ -58,8 +62,13 @@ class BlobSource:
         if at + size > self._blob.size:
             return None
         literal = bytes(size) if self._skims else self._blob.read(at, size)
+        self._last = at, size
         self._drop(start + size)
         return literal, 0
+
+    def later(self) -> Callable[[], bytes] | None:
+        """What reads the literal that was taken last, if zeros stand for it."""
+        return functools.partial(self._blob.read, *self._last) if self._skims else None
 
     def take_mutable(self, start: int, size: int) -> tuple[memoryview | bytes, int] | None:
         """:meth:`take`, into memory that the object can keep where the bytes have to be read anyway."""

@@ -41,10 +41,10 @@ def _is_new(model: object, context: Context) -> bool:
     return True
 
 
-def _bytes_of(value: Any, context: Context) -> bytes | bytearray | None:
+def _bytes_of(value: Any, context: Context) -> bytes | None:
     """The bytes that a stream writes as a bytearray in any protocol, ``None`` for anything else."""
-    if type(value) in (bytes, bytearray):
-        return value if _is_new(value, context) else None
+    if type(value) in (bytes, bytearray, memoryview):
+        return context.literal(value) if _is_new(value, context) else None
     name = producer(value)
     if name not in ("builtins.bytearray", "_codecs.encode"):
         return None
@@ -83,7 +83,7 @@ def _xgboost(use: Use, context: Context) -> str | None:
     if state["handle"] is None:
         return None
     data = _bytes_of(state["handle"], context)
-    return f"DBG {state['handle']!r:.200} {context.content_of(state['handle'])!r:.300}" if data is None else check_booster(bytes(data))
+    return "the booster is not a bytearray of its own" if data is None else check_booster(data)
 
 
 @argument_rule("lightgbm-state")

@@ -8,13 +8,14 @@ the program, and no permission of a rule makes up for a change of a class or a c
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from safeload.findings import Finding, Severity, Verdict
 from safeload.program import Kind, Standin, StandinType, producer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from safeload.policy.arguments import Check
     from safeload.policy.dtypes import DType
@@ -72,15 +73,20 @@ class Context:
         contents: what objects were made with and given as items, once somebody has asked.
         persistent: the persistent id that an object stands for, once somebody has asked.
         tensors: what is known of a tensor, or of a ``torch.Size``.
+        unread: see :meth:`literal`.
     """
 
     __slots__ = (
         "_budget", "arrays", "arrows", "bound_methods", "contents", "counts", "dtypes", "index", "key_sets", "models",
-        "objects", "pattern_size", "persistent", "policy", "states", "tensors", "uses",
+        "objects", "pattern_size", "persistent", "policy", "states", "tensors", "unread",
+        "uses",
     )  # fmt: skip
 
-    def __init__(self, policy: Policy, uses: tuple[Use, ...]) -> None:
+    def __init__(
+        self, policy: Policy, uses: tuple[Use, ...], unread: Mapping[int, Callable[[], bytes]] = MappingProxyType({})
+    ) -> None:
         self.policy = policy
+        self.unread = unread
         self.uses = uses
         self.index = 0
         self.pattern_size = 0
@@ -113,6 +119,12 @@ class Context:
                     self.contents.setdefault(id(use.target), []).append(use)
         return self.contents.get(id(value), [])
 
+    def literal(self, value: bytes | bytearray | memoryview) -> bytes:
+        """The bytes of a literal of the stream, which are read now if zeros stand for them."""
+        held = value.obj if type(value) is memoryview else value
+        reader = self.unread.get(id(held))
+        return bytes(value) if reader is None else reader()
+
     def id_of(self, value: Any) -> Any:
         """The persistent id that an object stands for; ``None`` if it is another object."""
         if self.persistent is None:
@@ -142,6 +154,7 @@ def decide(
     *,
     persistent: bool = False,
     arguments: bool = True,
+    unread: Mapping[int, Callable[[], bytes]] = MappingProxyType({}),
 ) -> tuple[Finding, ...]:
     """See :meth:`safeload.policy.model.Policy.decide`."""
     operations = program.operations
@@ -169,7 +182,7 @@ def decide(
         elif not persistent:
             findings.append(_persistent())
     if conditional and arguments:
-        findings += _judge(policy, program.uses, conditional)
+        findings += _judge(Context(policy, program.uses, unread), conditional)
     return tuple(findings)
 
 
@@ -179,16 +192,15 @@ def _may_call_result(policy: Policy, name: str) -> bool:
     return name == "builtins.getattr" and rule is not None and rule.call == "pinned-getattr"
 
 
-def _judge(policy: Policy, uses: tuple[Use, ...], conditional: dict[tuple[Kind, str], str]) -> list[Finding]:
+def _judge(context: Context, conditional: dict[tuple[Kind, str], str]) -> list[Finding]:
     """Apply the argument rules to every use that has one."""
     from safeload.policy.arguments import find_rules
 
     rules: dict[str, list[tuple[Kind, tuple[Check, ...]]]] = {}
     for (kind, name), condition in conditional.items():
         rules.setdefault(name, []).append((kind, find_rules(condition)))
-    context = Context(policy, uses)
     refused: dict[tuple[Kind, str], str] = {}
-    for index, use in enumerate(uses):
+    for index, use in enumerate(context.uses):
         kind = use[0]
         for judged, checks in rules.get(use[1], ()):
             if judged is not kind:

@@ -283,6 +283,7 @@ class Policy:
         *,
         persistent: bool = False,
         arguments: bool = True,
+        unread: Mapping[int, Callable[[], bytes]] = MappingProxyType({}),
     ) -> tuple[Finding, ...]:
         """Judge a whole program; nothing that it names is imported.
 
@@ -291,13 +292,14 @@ class Policy:
             manifest: the operations that the writer signed for, as ``"<kind> <name>"``; ``None`` for no manifest.
             persistent: the application resolves persistent ids.
             arguments: judge arguments too; without, an empty answer allows nothing.
+            unread: what reads the long literals for which zeros stand in the program, by the ``id`` of the zeros.
 
         Returns:
             What is not allowed, one finding per operation; empty if the artifact may be loaded.
         """
         from safeload.policy.decision import decide
 
-        return decide(self, program, manifest, persistent=persistent, arguments=arguments)
+        return decide(self, program, manifest, persistent=persistent, arguments=arguments, unread=unread)
 
     def to_toml(self) -> str:
         """The policy as the text of a ``safeload.toml``; :meth:`from_file` reads it back."""
