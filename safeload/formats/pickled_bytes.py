@@ -19,6 +19,8 @@ __all__ = ["pickles_in", "seems_pickled"]
 
 # Opcodes a pickle of protocol 0 or 1 can begin with, and those that act.
 _FIRST = frozenset(b"(cNIJKLMSTUVXFG]})iP")
+# As the first letter of a text; a byte of 0x80 that is no UTF-8 is kept as a surrogate.
+_FIRST_LETTERS = frozenset({"\udc80", *map(chr, _FIRST)})
 _ACTS = frozenset({"REDUCE", "BUILD", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX"})
 _IMPORTS = frozenset({"GLOBAL", "INST", "STACK_GLOBAL"})
 _GLOBAL = re.compile(r"[A-Za-z_][\w.]* [A-Za-z_<][\w.>]*")
@@ -50,7 +52,9 @@ def pickles_in(array: Any) -> Iterator[tuple[str, bytes]]:
         for name in array.dtype.names:
             yield from ((f".{name}{where}", value) for where, value in pickles_in(array[name]))
     elif array.dtype.kind == "O":
-        for place, value in enumerate(array.reshape(-1)):
+        for place, value in enumerate(array.reshape(-1).tolist() if array.ndim else [array[()]]):
+            if type(value) is str and value[:1] not in _FIRST_LETTERS:
+                continue
             data = _bytes_of(value)
             if data is not None and seems_pickled(data):
                 yield f"[{place}]", data

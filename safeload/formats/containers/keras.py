@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from safeload.errors import FormatError, LimitExceededError
+from safeload.errors import FormatError, LimitExceededError, SafeloadError
 from safeload.findings import Finding, Severity, Verdict
 from safeload.formats.base import NO, SPECIFIC, Member
 from safeload.formats.blob import MemoryBlob
@@ -35,7 +35,9 @@ class _Keras:
 
     def recognise(self, blob: Blob) -> int:
         names = zip_names(blob) or ()
-        return SPECIFIC if _CONFIG in names and (_METADATA in names or _is_weights(names)) else NO
+        if _CONFIG not in names:
+            return NO
+        return SPECIFIC if _METADATA in names or _is_weights(names) or _names_an_object(blob) else NO
 
     def split(self, blob: Blob, request: Request) -> _Split:
         return _Split(ZipReader(blob, request.limits, budget=request.budget, fold_case=True), request)
@@ -43,6 +45,17 @@ class _Keras:
 
 def _is_weights(names: Sequence[str]) -> bool:
     return any(name.startswith("model.weights.") for name in names)
+
+
+def _names_an_object(blob: Blob) -> bool:
+    """Whether the configuration alone is a model's: Keras builds it before it looks for weights."""
+    try:
+        reader = ZipReader(blob)
+        entry = reader.by_name[_CONFIG]
+        config = read_json(reader.read(entry), _CONFIG) if entry.size <= _MAX_ASSET else None
+    except (SafeloadError, OSError, MemoryError):
+        return False
+    return isinstance(config, dict) and "class_name" in config
 
 
 class _Split:

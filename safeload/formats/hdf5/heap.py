@@ -13,6 +13,8 @@ from safeload.errors import FormatError
 from safeload.formats.hdf5.types import same_bytes
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from safeload.formats.hdf5.library import Library
 
 __all__ = ["Heap"]
@@ -27,7 +29,7 @@ class Heap:
 
     def __init__(self, library: Library) -> None:
         self._library = library
-        self._collections: dict[int, dict[int, tuple[int, int]]] = {}
+        self._collections: dict[int, tuple[memoryview, dict[int, tuple[int, int]]]] = {}
         self._left = _OVERLAP * library.blob.size + _SMALL
 
     def decoded(self, datatype: Any, rows: Any) -> Any:
@@ -79,10 +81,24 @@ class Heap:
         import numpy as np
 
         result = np.empty(len(rows), object)
-        for place, row in enumerate(rows):
-            text = self._object(row.tobytes(), 1).partition(b"\0")[0]
+        for place, (size, address, number) in enumerate(self._elements(rows)):
+            text = bytes(self._object(size, address, number)).partition(b"\0")[0]
             result[place] = text.decode("utf-8", "surrogateescape")
         return result
+
+    def _elements(self, rows: Any) -> Iterator[tuple[int, int, int]]:
+        """Of each element: a count, the address of a collection, and the number of an object in it."""
+        import numpy as np
+
+        width = self._library.offset_size
+        fields: Any = {
+            "names": ["n", "at", "i"],
+            "formats": ["<u4", f"<u{width}", "<u4"],
+            "offsets": [0, 4, 4 + width],
+            "itemsize": 8 + width,
+        }
+        table = np.ascontiguousarray(rows).view(np.dtype(fields)).reshape(-1)
+        return zip(table["n"].tolist(), table["at"].tolist(), table["i"].tolist(), strict=True)
 
     def _sequences(self, datatype: Any, rows: Any) -> Any:
         import numpy as np
@@ -90,26 +106,25 @@ class Heap:
         base = datatype.get_super()
         unit = int(base.get_size())
         result = np.empty(len(rows), object)
-        for place, row in enumerate(rows):
-            data = np.frombuffer(self._object(row.tobytes(), unit), np.uint8).reshape(-1, unit)
+        for place, (count, address, number) in enumerate(self._elements(rows)):
+            data = np.frombuffer(self._object(count * unit, address, number), np.uint8).reshape(-1, unit)
             result[place] = self._fixed(base, data).copy()
         return result
 
-    def _object(self, row: bytes, unit: int) -> bytes:
-        """What one element refers to: a count of units, the address of a collection, and the number of an object in it."""
-        size = int.from_bytes(row[:4], "little") * unit
+    def _object(self, size: int, address: int, number: int) -> bytes | memoryview:
+        """The bytes that an element refers to."""
         if not size:
             return b""
-        address = int.from_bytes(row[4:-4], "little")
-        objects = self._collections.get(address)
-        if objects is None:
-            objects = self._collections[address] = self._collection(address)
-        found = objects.get(int.from_bytes(row[-4:], "little"))
+        known = self._collections.get(address)
+        if known is None:
+            known = self._collections[address] = self._collection(address)
+        found = known[1].get(number)
         if found is None or found[1] < size:
             raise FormatError("data of variable length in the HDF5 file is not where it is said to be")
-        return self._library.blob.read(found[0], size)
+        return known[0][found[0] : found[0] + size]
 
-    def _collection(self, address: int) -> dict[int, tuple[int, int]]:
+    def _collection(self, address: int) -> tuple[memoryview, dict[int, tuple[int, int]]]:
+        """A collection in memory, and where its objects are in it."""
         blob, width = self._library.blob, self._library.length_size
         start = self._library.start + address
         head = blob.read(start, 8 + width)
@@ -128,6 +143,6 @@ class Heap:
                 break
             if begin + length > size or number in objects:
                 raise FormatError("the heap of the HDF5 file is broken")
-            objects[number] = start + begin, length
+            objects[number] = begin, length
             at = begin + -(-length // 8) * 8
-        return objects
+        return data, objects

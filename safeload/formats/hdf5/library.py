@@ -8,7 +8,7 @@ it reads nothing before the superblock was looked at.
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from safeload.errors import FormatError, SafeloadError, TruncatedError
 
@@ -43,7 +43,8 @@ class Library:
         blob: the artifact.
 
     Attributes:
-        start: where the file begins in the blob; addresses count from there. offset_size, length_size: of numbers in it.
+        start: where the file begins in the blob; addresses count from there. root: that of the root group.
+        offset_size, length_size: of numbers in it.
 
     Raises:
         FormatError: h5py is not installed (``format.missing-extra``), or libhdf5 does not open the file.
@@ -51,7 +52,7 @@ class Library:
 
     def __init__(self, blob: Blob) -> None:
         self.blob = blob
-        self.start, self.offset_size, self.length_size = _check_superblock(blob)
+        self.start, self.root, self.offset_size, self.length_size = _superblock(blob)
         self.h5py = _h5py()
         with self.quiet():
             self.file: Any = self.h5py.File(blob.file(), "r")
@@ -104,29 +105,34 @@ def _refused(error: Exception) -> FormatError:
     return FormatError(f"the HDF5 file is broken: the HDF5 library does not read it ({type(error).__name__})")
 
 
-def _check_superblock(blob: Blob) -> tuple[int, int, int]:
-    """Refuse superblocks that no usual writer makes; gives where it is, and the sizes of addresses and of lengths."""
+class _Superblock(NamedTuple):
+    start: int
+    root: int
+    offset_size: int
+    length_size: int
+
+
+def _superblock(blob: Blob) -> _Superblock:
+    """Where the file and its root are, and the sizes of addresses and lengths; refuses what no usual writer makes."""
     start = find_signature(blob)
     if start is None:
         raise FormatError("this is no HDF5 file")
     head = blob.read(start, min(112, blob.size - start))
     version = head[8] if len(head) > 8 else 255
-    if version in (2, 3):
-        offsets, lengths = head[9:10], head[10:11]
-        driver = b""
-    elif version in (0, 1):
-        offsets, lengths = head[13:14], head[14:15]
-        at = 24 + 4 * version + 3 * (offsets[0] if offsets else 8)
-        driver = head[at : at + (offsets[0] if offsets else 8)]
-    else:
+    if version > 3:
         raise FormatError(
             "the HDF5 file has a superblock of an unknown version; upgrade safeload", code="format.unsupported"
         )
-    if offsets not in (b"\x04", b"\x08") or lengths not in (b"\x04", b"\x08") or len(head) < 48:
+    at, sizes = (12, head[9:11]) if version > 1 else (24 + 4 * version, head[13:15])
+    if len(head) < 48 or not set(sizes) <= {4, 8}:
         raise FormatError("the superblock of the HDF5 file is not one that the HDF5 library writes")
-    if driver.strip(_UNDEFINED):
+    width = sizes[0]
+    address = [head[at + place * width : at + (place + 1) * width] for place in range(6)]
+    # In the old ones the driver's address and a name stand before that of the root.
+    if version < 2 and address[3].strip(_UNDEFINED):
         raise FormatError(
             "the HDF5 file is one part of several (a family or multi file), which safeload does not read",
             code="format.unsupported",
         )
-    return start, offsets[0], lengths[0]
+    root = int.from_bytes(address[3 if version > 1 else 5], "little")
+    return _Superblock(start, root, width, sizes[1])

@@ -70,7 +70,7 @@ class Tree:
         with library.quiet():
             identifier = library.file.id
             root = library.h5py.h5o.open(identifier, b"/")
-            self.root = self._descend(root, member) if member is not None else self._walk(root, "/")
+            self.root = self._descend(root, member) if member is not None else self._walk(root, library.root, "/")
             self._resolve_soft()
         self._check_circles()
 
@@ -98,22 +98,23 @@ class Tree:
 
     def _descend(self, identifier: Any, member: str) -> Node:
         """The object at ``member``; only hard links lead there."""
-        path = ""
+        path, address = "", self._library.root
         for name in filter(None, member.split("/")):
             kind = self._library.h5py.h5i.get_type(identifier)
             raw = name.encode("utf-8", "surrogateescape")
             if kind != self._library.h5py.h5i.GROUP or raw not in identifier:
                 raise LoadError.wrap(KeyError(f"there is no member={member!r} in the HDF5 file"))
-            if identifier.links.get_info(raw).type != self._library.h5py.h5l.TYPE_HARD:
+            link = identifier.links.get_info(raw)
+            if link.type != self._library.h5py.h5l.TYPE_HARD:
                 raise FormatError(
                     f"{path}/{name} is a link to somewhere else; name the object itself as member=", code="hdf5.link"
                 )
-            identifier = self._library.h5py.h5o.open(identifier, raw)
+            identifier, address = self._library.h5py.h5o.open(identifier, raw), int(link.u)
             path += "/" + name
-        return self._walk(identifier, path or "/")
+        return self._walk(identifier, address, path or "/")
 
-    def _walk(self, identifier: Any, path: str) -> Node:
-        top = self._node(identifier, path)
+    def _walk(self, identifier: Any, address: int, path: str) -> Node:
+        top = self._node(identifier, address, path)
         waiting = [(top, 0)] if top.kind == "group" else []
         while waiting:
             group, depth = waiting.pop()
@@ -129,7 +130,7 @@ class Tree:
 
     def _members(self, group: Node, depth: int) -> Iterator[tuple[str, Node, bool]]:
         h5l = self._library.h5py.h5l
-        for raw, kind in self._link_list(group.identifier):
+        for raw, kind, address in self._link_list(group.identifier):
             name = raw.decode("utf-8", "surrogateescape")
             path = f"{group.path.rstrip('/')}/{name}"
             if name in (".", "..") or not name or "/" in name:
@@ -144,15 +145,15 @@ class Tree:
             else:
                 identifier = self._library.h5py.h5o.open(group.identifier, raw)
                 before = len(self._known)
-                node = self._node(identifier, path)
+                node = self._node(identifier, address, path)
                 yield name, node, len(self._known) > before
 
-    def _link_list(self, identifier: Any) -> list[tuple[bytes, int]]:
-        found: list[tuple[bytes, int]] = []
+    def _link_list(self, identifier: Any) -> list[tuple[bytes, int, int]]:
+        found: list[tuple[bytes, int, int]] = []
 
         def note(name: bytes, info: Any) -> bool | None:
             self._links += 1
-            found.append((name, int(info.type)))  # the object is the same one in every call
+            found.append((name, int(info.type), int(info.u)))  # the object is the same one in every call
             return True if self._links > self._limits.max_members else None
 
         identifier.links.iterate(note, info=True)
@@ -161,14 +162,16 @@ class Tree:
                 f"the HDF5 file has more than max_members={self._limits.max_members:,} objects; raise Limits(max_members=...)",
                 code="limit.members",
             )
-        if len({name for name, _ in found}) != len(found):
+        if len({name for name, *_ in found}) != len(found):
             raise FormatError("a group in the HDF5 file has two members of one name")
         return found
 
-    def _node(self, identifier: Any, path: str) -> Node:
-        """The node of an open object; the same one for every hard link to it."""
+    def _node(self, identifier: Any, address: int, path: str) -> Node:
+        """The node of an open object; the same one for every hard link to it.
+
+        libhdf5 is not asked for the address: with it, it looks up what else there is to know, and crashes on a broken index.
+        """
         h5py = self._library.h5py
-        address = int(h5py.h5o.get_info(identifier).addr)
         known = self._known.get(address)
         if known is not None:
             return known
