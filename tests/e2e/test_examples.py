@@ -170,3 +170,15 @@ def test_scan_before_merge_takes_the_policy_from_the_base(tmp_path):
     done = run(tmp_path, "scan_before_merge.py", base)
     assert done.returncode == 1, done.stderr
     assert "hostile.pkl: malicious" in done.stdout
+
+
+def test_hdf5_files(tmp_path):
+    """HDF5 is written and read, whole and in part; links and code in a model are refused."""
+    pytest.importorskip("h5py")
+    output = lines(tmp_path, "hdf5_files.py")
+    assert output == [
+        "attributes B12 counts",
+        "part (2, 1000)",
+        "link hdf5.external-link",
+        "refused malicious keras.code",
+    ]

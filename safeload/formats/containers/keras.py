@@ -125,7 +125,7 @@ class _Split:
 
 
 def _check_name(name: str) -> None:
-    if name.startswith("/") or "\\" in name or ":" in name or ".." in name.split("/"):
+    if name.startswith("/") or "\\" in name or name[1:2] == ":" or ".." in name.split("/"):
         raise FormatError("an entry of the Keras model has a name that leads out of it", code="keras.entry-name")
 
 
