@@ -20,7 +20,8 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Any
 
-from safeload.analysis.nodes import Node, double, size_of
+from safeload.analysis.nodes import ROUNDED, Node, ShortcutError, double, size_of
+from safeload.analysis.repeats import Repeats
 from safeload.analysis.scales import BUFFER, Scales
 from safeload.errors import FormatError
 
@@ -41,10 +42,18 @@ class KeyWalk(Scales):
 
     def __init__(self, limits: Limits) -> None:
         super().__init__(limits)
+        self._used = False  # there were other streams before, or pieces
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        """Know nothing of any stream."""
+        Scales.__init__(self, self.limits)
         self._stack: list[Any] = []
         self._marks: list[list[Any]] = []
         self._stopped = False
         self._built = 0  # the position behind the last BUILD in the code that was walked last
+        self._repeats: Repeats | None = None
+        self._shortened: tuple[bytes, list[int]] | None = None  # a stream that was walked with shortcuts
 
     def walk(self, code: bytes, buffers: Sequence[Any] = ()) -> None:
         """Check one canonical stream and its buffers.
@@ -53,8 +62,34 @@ class KeyWalk(Scales):
             LimitExceededError: hashing would nest too deep, take too long, or collide too often.
             FormatError: the stream does not fit together.
         """
-        self._begin(code, buffers)
-        self.finish()
+        sizes = [size_of(buffer) for buffer in buffers]
+        self._know_all()
+        if self._used or not self._shortly(code, sizes):
+            self._begin(code, sizes)
+            self.finish()
+
+    def _shortly(self, code: bytes, sizes: list[int]) -> bool:
+        """Walk with shortcuts, which is only done in the first stream; whether that was enough."""
+        self._used = True
+        self._repeats = Repeats()
+        try:
+            self._begin(code, sizes)
+            self.finish()
+        except ShortcutError:
+            self._begin_anew()
+            return False
+        self._repeats = None
+        if self.matches:
+            self._shortened = code, sizes
+        return True
+
+    def _know_all(self) -> None:
+        """Another stream shares the memo: what was left out of the first one has to be known now."""
+        if self._shortened is not None:
+            code, sizes = self._shortened
+            self._begin_anew()
+            self._begin(code, sizes)
+            self.finish()
 
     def feed(self, piece: bytes, buffers: Sequence[Any] = ()) -> bool:
         """Check a piece of a canonical stream, which ends where an opcode does, and the buffers that it takes.
@@ -69,21 +104,25 @@ class KeyWalk(Scales):
             LimitExceededError: as :meth:`walk`.
             FormatError: the piece does not fit to those before, ends inside an opcode, or follows STOP.
         """
+        self._know_all()
+        self._used = True
         if not self._stopped:
-            end = self._begin(piece + b".", buffers)
+            end = self._begin(piece + b".", [size_of(buffer) for buffer in buffers])
             self._stopped = end == len(piece)
             if self._stopped or end == len(piece) + 1:
                 return self._built == len(piece)
         raise FormatError("not a well-formed pickle: STOP is followed by more", code="format.trailing")
 
-    def _begin(self, code: bytes, buffers: Sequence[Any]) -> int:
+    def _begin(self, code: bytes, sizes: list[int]) -> int:
         # An honest stream hands every byte to a call a few times at most.
-        self.budget += 4 * len(code) + sum(map(size_of, buffers))
-        self.buffers = iter(buffers)
         self._built = 0
+        self.budget += 4 * len(code) + sum(sizes)
+        self.sizes, self.taken = sizes, 0
         try:
             return self._walk(code)
         except (IndexError, KeyError, ValueError, AttributeError, TypeError, struct.error) as error:
+            if self.matches:
+                raise ShortcutError from error
             raise FormatError(
                 "not a well-formed pickle: its stack or memo is used in a way that no pickler writes",
                 code="format.stack",
@@ -96,6 +135,8 @@ class KeyWalk(Scales):
             LimitExceededError: as :meth:`walk`.
         """
         self._stack, self._marks, self._stopped = [], [], False
+        if self.late and self.matches:
+            raise ShortcutError
         for node in self.large.values():
             self.check_collisions(node.keys or [])
         self.large.clear()
@@ -110,13 +151,15 @@ class KeyWalk(Scales):
         memo = self.memo
         stack = self._stack
         marks = self._marks
+        repeats = self._repeats
+        skipped = self.skipped
         push = stack.append
         pos = 0
         while True:
             opcode = code[pos]
             pos += 1
             if opcode == 0x94:  # MEMOIZE
-                memo[len(memo)] = stack[-1]
+                memo[len(memo) + skipped] = stack[-1]
             elif opcode == 0x68:  # BINGET
                 push(memo[code[pos]])
                 pos += 1
@@ -164,6 +207,9 @@ class KeyWalk(Scales):
             elif opcode == 0x71:  # BINPUT
                 memo[code[pos]] = stack[-1]
                 pos += 1
+                if repeats is not None:
+                    repeats = None
+                    self._put()
             elif opcode in (0x58, 0x42, 0x54):  # BINUNICODE, BINBYTES, BINSTRING
                 end = pos + 4 + int.from_bytes(code[pos : pos + 4], "little")
                 push(code[pos + 4 : end])
@@ -173,6 +219,9 @@ class KeyWalk(Scales):
             elif opcode in (0x52, 0x81):  # REDUCE, NEWOBJ
                 arguments = stack.pop()
                 stack[-1] = self.make(arguments, stack[-1])
+                if repeats is not None and opcode == 0x52:
+                    pos = repeats.ended(self, code, pos, opcode, len(marks), stack)
+                    skipped = self.skipped
             elif opcode == 0x62:  # BUILD
                 state = stack.pop()
                 if type(stack[-1]) is Node and stack[-1].name == BUFFER:
@@ -180,6 +229,9 @@ class KeyWalk(Scales):
                 self.put(stack[-1], (state,))
                 self.arguments((state,), stack[-1])
                 self._built = pos
+                if repeats is not None:
+                    pos = repeats.ended(self, code, pos, opcode, len(marks), stack)
+                    skipped = self.skipped
             elif opcode == 0x93:  # STACK_GLOBAL
                 name = stack.pop()
                 stack[-1] = self.make_global(stack[-1], name)
@@ -193,6 +245,9 @@ class KeyWalk(Scales):
             elif opcode == 0x72:  # LONG_BINPUT
                 memo[int.from_bytes(code[pos : pos + 4], "little")] = stack[-1]
                 pos += 4
+                if repeats is not None:
+                    repeats = None
+                    self._put()
             elif opcode == 0x4A:  # BININT
                 push(int.from_bytes(code[pos : pos + 4], "little", signed=True))
                 pos += 4
@@ -219,6 +274,13 @@ class KeyWalk(Scales):
                 self._closed(opcode, items, stack)
             else:
                 pos = self._rare(opcode, code, pos, stack)
+                repeats = self._repeats
+
+    def _put(self) -> None:
+        """A PUT says which slot it fills, so the number of filled ones is not all there is to know: no shortcuts."""
+        if self.matches:
+            raise ShortcutError
+        self._repeats = None
 
     def _rare(self, opcode: int, code: bytes, pos: int, stack: list[Any]) -> int:
         """Opcodes that common streams hardly use; returns the position behind the argument."""
@@ -251,7 +313,9 @@ class KeyWalk(Scales):
             stack.append(stack[-1])
         elif opcode == 0x97:  # NEXT_BUFFER
             node = self.maker()
-            node.name, node.size = BUFFER, size_of(next(self.buffers, b""))
+            size = self.sizes[self.taken] if self.taken < len(self.sizes) else 0
+            node.name, node.size = BUFFER, ROUNDED[size.bit_length()]
+            self.taken += 1
             stack.append(node)
         elif opcode == 0x80:  # PROTO
             return pos + 1
@@ -266,6 +330,8 @@ class KeyWalk(Scales):
             stack.append(self.memo[int(argument)])
         elif opcode == 0x70:  # PUT
             self.memo[int(argument)] = stack[-1]
+            if self._repeats is not None:
+                self._put()
         elif opcode == 0x49:  # INT
             stack.append(None if argument in (b"00", b"01") else int(argument))
         elif opcode == 0x4C:  # LONG

@@ -9,7 +9,37 @@ from __future__ import annotations
 import struct
 from typing import Any
 
-__all__ = ["Node", "children_first", "double", "latin_1", "leaf_weight", "scalar_value", "size_of", "value_of"]
+__all__ = [
+    "ENCODE",
+    "ROUNDED",
+    "SCALARS",
+    "TWIN",
+    "Node",
+    "ShortcutError",
+    "children_first",
+    "double",
+    "latin_1",
+    "leaf_weight",
+    "scalar_value",
+    "size_of",
+    "twin_of",
+    "value_of",
+]
+
+# Calls whose results hash as a number that is among their arguments. What other calls make has a hash that is not known
+# here; so many keys of that kind can collide as max_constructed_keys allows.
+SCALARS = frozenset({b"numpy.core.multiarray.scalar", b"numpy._core.multiarray.scalar"})
+# How protocols 0 to 2 write bytes: as text, encoded by a call.
+ENCODE = b"_codecs.encode"
+# The length that a string or a buffer is charged for, by the bit length of its own: up to four times as much, so that
+# what is about equally long costs the same (see repeats).
+ROUNDED = tuple((1 << max(6, bits + 1 & ~1)) - 1 for bits in range(65))
+# A bit of Node.opaque: the values in it, or in a part of it, are those of another node.
+TWIN = 2
+
+
+class ShortcutError(Exception):
+    """The walk needs to know what a shortcut has left out."""
 
 
 class Node:
@@ -22,7 +52,8 @@ class Node:
         depth: levels of what can be hashed: tuples, frozensets, what calls made (``step`` 1; lists, dicts and sets 0). ``levels``: levels of nodes that calls made.
         attached: whether it is part of another node.
         name: of a global, its name; of what a call made, the name of what was called.
-        opaque: whether its hash is unknown: a call made it, or a part of it. ``frozen``: whether it is a frozenset.
+        opaque: not 0 if its hash is unknown: a call made it, or a part of it (1), or it is a :data:`TWIN` or has one (2).
+        frozen: whether it is a frozenset. ``twin``: whether it is a twin itself.
         size: bytes of an out-of-band buffer. ``value``: of what a call made, something that hashes alike, if that is known.
     """
 
@@ -32,13 +63,26 @@ class Node:
     depth = 1
     step = 1
     levels = 0
-    made = attached = frozen = opaque = False
+    made = attached = frozen = twin = False
+    opaque = 0
     name = b""
     size = 0
     value: Any = None
 
     def __init__(self, items: list[Any]) -> None:
         self.items = items
+
+
+def twin_of(node: Node) -> Node:
+    """A node that weighs the same as ``node``, for another object whose values are not known."""
+    twin = Node(node.items)
+    twin.__dict__.update(node.__dict__)
+    twin.items = node.items.copy()
+    if node.keys is not None:
+        twin.keys = node.keys.copy()
+    twin.opaque |= TWIN
+    twin.twin = True
+    return twin
 
 
 def double(code: bytes, pos: int) -> float:

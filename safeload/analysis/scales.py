@@ -8,23 +8,30 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from safeload.analysis.nodes import Node, children_first, latin_1, leaf_weight, scalar_value, value_of
+from safeload.analysis.nodes import (
+    ENCODE,
+    ROUNDED,
+    SCALARS,
+    TWIN,
+    Node,
+    ShortcutError,
+    children_first,
+    latin_1,
+    leaf_weight,
+    scalar_value,
+    value_of,
+)
 from safeload.errors import LimitExceededError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from safeload.limits import Limits
 
 __all__ = ["BUFFER", "Scales"]
 
-# Calls whose results hash as a number that is among their arguments. What other calls make has a hash that is not known
-# here; so many keys of that kind can collide as max_constructed_keys allows.
-SCALARS = frozenset({b"numpy.core.multiarray.scalar", b"numpy._core.multiarray.scalar"})
 # Naive dates and times hash their bytes, with a random key.
 DATES = frozenset({b"datetime.date", b"datetime.datetime", b"datetime.time"})
-# How protocols 0 to 2 write bytes: as text, encoded by a call.
-_ENCODE = b"_codecs.encode"
 BUFFER = b"(buffer)"
 # A dict below this size costs too little for its collisions to matter.
 SMALL_DICT = 1_024
@@ -33,6 +40,10 @@ _HUGE = 1 << 62
 _LIGHT = 64
 # Keys that are heavier than this are costly to compare even in a small dict.
 HEAVY = 32
+
+# What a string adds to the weight of what holds it, and what it costs as an argument, by the bit length of its length.
+_TEXT_WEIGHT = tuple(1 + (size >> 8) for size in ROUNDED)
+_TEXT_COST = tuple(1 + (size >> 3) for size in ROUNDED)
 
 # Abstract values: None for constants; bytes for strings (their hash is randomised); int and float for numbers; Node for
 # everything that holds others.
@@ -51,7 +62,10 @@ class Scales:
         self.hashed: list[Node] = []
         self.passed: list[Node] = []  # arguments and states
         self.budget = limits.max_hash_work
-        self.buffers: Iterator[Any] = iter(())
+        self.sizes: list[int] = []  # of the buffers of the stream
+        self.taken = 0  # buffers so far
+        self.matches = 0  # shortcuts that were taken
+        self.skipped = 0  # memo slots that they filled with what is not known
         self.calls = False  # something is called or gets a state
         self.longest_integer = 0  # bytes
         self.late = False  # a node got parts after it became part of another
@@ -80,7 +94,7 @@ class Scales:
             self._weigh(target, items)
 
     def _weigh(self, target: Node, items: Iterable[Any]) -> None:  # noqa: C901, PLR0912 - the hot loop
-        weight, depth, levels, held = 0, 0, 0, False
+        weight, depth, levels, held, text_weight = 0, 0, 0, False, _TEXT_WEIGHT
         for item in items:
             kind = type(item)
             if kind is Node:
@@ -91,9 +105,9 @@ class Scales:
                 if item.levels > levels:  # noqa: PLR1730
                     levels = item.levels
                 if item.opaque:
-                    target.opaque = True
+                    target.opaque |= item.opaque
             elif kind is bytes:
-                weight += 1 + (len(item) >> 8)
+                weight += text_weight[len(item).bit_length()]
             elif kind is int:
                 weight += 1 + (item.bit_length() >> 6)
             else:
@@ -116,7 +130,7 @@ class Scales:
     def maker(self) -> Node:
         """Something that a call made, or will make; nothing is known of its hash."""
         node = Node([])
-        node.made = node.opaque = True
+        node.made, node.opaque = True, 1
         node.levels = 1
         self.nodes.append(node)
         return node
@@ -144,13 +158,15 @@ class Scales:
             if made.levels > self.limits.max_nesting:
                 self._nests(made.levels)
             self.arguments(items, made)
-            if made.name == _ENCODE:
+            if made.name == ENCODE:
                 return latin_1(items[0]) or made
             if made.name in SCALARS and len(items) == 2:
+                if arguments.opaque & TWIN:
+                    raise ShortcutError
                 made.value = scalar_value(*items)
             elif made.name in DATES and len(items) == 1:
                 made.value = items[0]
-            made.opaque = type(made.value) not in (bytes, int, float)
+            made.opaque = int(type(made.value) not in (bytes, int, float))
         return made
 
     def arguments(self, items: Iterable[Any], made: Any) -> None:
@@ -171,7 +187,7 @@ class Scales:
                 elif item.items and not item.made:
                     cost += self._members(item.items, made)
             elif kind is bytes:
-                cost += 1 + (len(item) >> 3)
+                cost += _TEXT_COST[len(item).bit_length()]
             else:
                 cost += 1
         self.spend(cost)
@@ -180,6 +196,8 @@ class Scales:
         """Let ``made`` hash ``items``, and what is first in each of them; returns what it costs where they are few."""
         if len(items) > SMALL_DICT:
             self.put_keys(made, items)
+            if any(type(part) is Node and part.opaque & TWIN for part in items):
+                raise ShortcutError
             firsts = [part.items[0] for part in items if type(part) is Node and part.items]
             if firsts:
                 self.put_keys(made, firsts)
@@ -194,6 +212,8 @@ class Scales:
         kept = [key for key in keys if type(key) is not bytes and key is not None]
         if not kept:
             return
+        if target.twin:
+            raise ShortcutError
         for key in kept:
             if type(key) is Node:
                 self._hash(key)
@@ -212,9 +232,19 @@ class Scales:
         self.spend(key.weight)
         self.hashed.append(key)
         if key.opaque:
-            self.constructed += 1
-            if self.constructed > self.limits.max_constructed_keys:
-                self.too_much("max_constructed_keys", "dict keys or set members that are made by calls")
+            if key.opaque & TWIN:
+                raise ShortcutError
+            self.count_constructed(1)
+
+    def count_constructed(self, count: int) -> None:
+        """So many keys more whose hash is unknown.
+
+        Raises:
+            LimitExceededError: there are too many of them.
+        """
+        self.constructed += count
+        if self.constructed > self.limits.max_constructed_keys:
+            self.too_much("max_constructed_keys", "dict keys or set members that are made by calls")
 
     def sum_up(self) -> None:
         """Weights and depths again, over the finished graph; edges that close a cycle do not count."""

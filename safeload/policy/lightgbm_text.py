@@ -36,7 +36,7 @@ _OTHER = {b"num_leaves", b"num_cat", b"cat_boundaries", b"cat_threshold", b"is_l
 _LINEAR = {b"leaf_const", b"num_features", b"leaf_features", b"leaf_coeff"}
 
 
-class _Refused(ValueError):
+class _RefusedError(ValueError):
     """The reason is a sentence."""
 
 
@@ -44,7 +44,7 @@ def check_model(text: str) -> str | None:
     """Why LightGBM must not be given ``text``, or ``None``."""
     try:
         _check(text.encode("utf-8"))
-    except _Refused as error:
+    except _RefusedError as error:
         return f"the text of the model is malformed: {error}"
     except ValueError:
         return "the text of the model is malformed: a number or a line is not as LightGBM writes it"
@@ -53,7 +53,7 @@ def check_model(text: str) -> str | None:
 
 def _require(condition: bool, reason: str) -> None:
     if not condition:
-        raise _Refused(reason)
+        raise _RefusedError(reason)
 
 
 def _check(data: bytes) -> None:
@@ -113,14 +113,12 @@ def _header(fields: dict[bytes, bytes]) -> int:
 def _tree(block: bytes, number: int, features: int) -> None:
     start = _TREE.match(block)
     _require(start is not None and int(start[1]) == number, "a tree does not begin where it should")
-    assert start is not None
+    assert start is not None  # noqa: S101 - required above
     body = block[start.end() :].rstrip(b"\n")
     _require(block.endswith(b"\n\n") and b"\n\n" not in body, "a tree does not end where it should")
     fields = _fields(body.split(b"\n"))
     _require(len(fields) <= 22, "a tree has too many lines")  # the reader stops there, inside the tree
-    _require(
-        fields.keys() <= _LEAVES.keys() | _SPLITS.keys() | _OTHER | _LINEAR, "a tree has an unknown line"
-    )
+    _require(fields.keys() <= _LEAVES.keys() | _SPLITS.keys() | _OTHER | _LINEAR, "a tree has an unknown line")
     _require(fields.get(b"is_linear", b"0") == b"0" and not fields.keys() & _LINEAR, "linear trees are not read")
     leaves = _count(fields, b"num_leaves", 1, 1 << 28)
     categorical = _count(fields, b"num_cat", 0, max(leaves - 1, 0))
@@ -140,9 +138,7 @@ def _tree(block: bytes, number: int, features: int) -> None:
         _categories(fields, categorical)
 
 
-def _numbers(
-    fields: dict[bytes, bytes], characters: dict[bytes, bytes], count: int, needed: set[bytes]
-) -> None:
+def _numbers(fields: dict[bytes, bytes], characters: dict[bytes, bytes], count: int, needed: set[bytes]) -> None:
     """Every line has as many numbers as there are leaves, or splits."""
     for key, allowed in characters.items():
         text = fields.get(key)

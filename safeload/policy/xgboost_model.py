@@ -8,6 +8,7 @@ follows is looked at where that is cheap.
 
 from __future__ import annotations
 
+import itertools
 from array import array
 from typing import Any
 
@@ -25,7 +26,7 @@ _MAX_CATEGORY = 1 << 24  # XGBoost's own limit: a float cannot count further
 _CATEGORY_BYTES = 64 << 20
 
 
-class _Refused(ValueError):
+class _RefusedError(ValueError):
     """The reason is a sentence."""
 
 
@@ -38,7 +39,7 @@ def check_booster(data: bytes) -> str | None:
         learner = _table(document["Model"], "learner")
         groups, features = _learner(learner)
         _booster(_table(learner, "gradient_booster"), groups, features)
-    except _Refused as error:
+    except _RefusedError as error:
         return f"the serialized booster is malformed: {error}"
     except (ValueError, OverflowError, TypeError, KeyError, IndexError, RecursionError) as error:
         reason = str(error) if type(error) is ValueError else "a value is missing or of another type"
@@ -48,7 +49,7 @@ def check_booster(data: bytes) -> str | None:
 
 def _require(condition: bool, reason: str) -> None:
     if not condition:
-        raise _Refused(reason)
+        raise _RefusedError(reason)
 
 
 def _table(value: Any, key: str) -> dict[str, Any]:
@@ -131,7 +132,7 @@ def _booster(booster: dict[str, Any], groups: int, features: int) -> None:
 def _forest(model: dict[str, Any], groups: int, features: int) -> int:
     trees = model.get("trees")
     _require(type(trees) is list, "it has no trees")
-    assert type(trees) is list
+    assert type(trees) is list  # noqa: S101 - required above
     count = _count(_table(model, "gbtree_model_param"), "num_trees", len(trees))
     _require(count == len(trees), "there are not as many trees as there should be")
     _ints(model.get("tree_info"), count, 0, groups - 1, "groups of trees")
@@ -177,7 +178,7 @@ def _categories(tree: dict[str, Any], nodes: int) -> int:
     count = len(holders)
     starts = _ints(tree["categories_segments"], count, 0, len(values), "categories of a node")
     sizes = _ints(tree["categories_sizes"], count, 1, len(values), "categories of a node")
-    _require(all(one < other for one, other in zip(holders, holders[1:], strict=False)), "nodes are out of order")
+    _require(all(one < other for one, other in itertools.pairwise(holders)), "nodes are out of order")
     _require(sum(sizes) <= len(values), "nodes share categories")
     storage = 0
     for start, size in zip(starts, sizes, strict=True):

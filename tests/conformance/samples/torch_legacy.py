@@ -2,7 +2,7 @@
 
 import struct
 
-from torch_files import dict_of, legacy_file, number, storage, tensor, tuple_of, text
+from torch_files import dict_of, legacy_file, number, storage, tensor, text, tuple_of
 
 FORMAT = "torch-legacy"
 LOAD = {"policy": ["data", "numpy", "torch"], "arrays": "numpy"}

@@ -1,0 +1,217 @@
+"""Segments of a stream that do the same again: walked once, recognised after that.
+
+A forest is two hundred times the same opcodes with other numbers and other array bytes. When the key walk has finished
+an object (BUILD, REDUCE), the segment since the end of the one before it on the same stack becomes a *template*: the same
+opcodes and memo references, literals by their class. What matches it where it ended has the same effect:
+
+* It is closed: simulated here opcode by opcode, it takes nothing from the stack that it did not push, leaves the marks as
+  they were, imports nothing, and calls what the memo held before it.
+* It is apart: memo references lead to before the segment (not into it, not into another one), and nothing found there gets
+  parts, keys or a state. So it reads the same values each time, and changes nothing but what it makes.
+* It weighs the same: what the walk charges depends on literals only by their class (:data:`~safeload.analysis.nodes.ROUNDED`
+  for lengths; numbers of up to seven bytes weigh one), and by the value of a key only for large or heavy keys, which
+  make no template. The literals of numpy's scalars are of the same length, because their hash is known only for some.
+
+So a match costs what the walk of its model was charged, fills as many memo slots, and leaves on the stack a *twin* of each
+node that the model left. A twin has the model's parts, so it may be weighed, but it knows neither the values nor the memo
+slots. Rule: whatever asks for those (a memo reference into a match, a key that holds a twin, parts that come late) raises
+:class:`~safeload.analysis.nodes.ShortcutError`, and the stream is walked again without templates.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from safeload.analysis.nodes import ROUNDED, Node, twin_of
+from safeload.analysis.segments import (
+    ARRAY,
+    BUFFER,
+    BYTEARRAY8,
+    END,
+    EXACT,
+    LITERAL,
+    MADE,
+    MEMO_READS,
+    NEXT_BUFFER,
+    NUMBER,
+    NUMBERS,
+    TEXT,
+    OpenSegmentError,
+    Segment,
+    short_long,
+    text_at,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from safeload.analysis.scales import Scales
+
+__all__ = ["Repeats", "Template"]
+
+_MAX_TEMPLATES = 8
+# Templates that may be made for nothing; three matches earn one more.
+_PATIENCE = 48
+_EARNED = 3
+
+
+class Template:
+    """One segment, as what matches it.
+
+    Attributes:
+        pushed: what it leaves on the stack: a tag, and the value, or the number of the part that has the bytes.
+        reads: memo slots, what they held when the template was made, and how that looked.
+        memoized: memo slots that it fills. ``buffers``: those that it takes.
+        work, constructed: what its model was charged.
+    """
+
+    __slots__ = ("buffers", "constructed", "memoized", "parts", "pushed", "reads", "texts", "work")
+
+    def __init__(self, segment: Segment, pushed: list[Any]) -> None:
+        self.parts = segment.parts
+        self.pushed: list[tuple[int, Any]] = [
+            # A twin of the model already: the stream may change the model from now on.
+            (tag, twin_of(value) if tag == MADE else content if tag == LITERAL else value)
+            for (tag, content), value in zip(segment.stack, pushed, strict=True)
+        ]
+        self.texts = frozenset(content for tag, content in segment.stack if tag == LITERAL)
+        self.reads = [(slot, value, _looks(value)) for slot, value in segment.reads.items()]
+        self.memoized = segment.memoized
+        self.buffers = sum(part.kind == BUFFER for part in self.parts)
+        self.work = self.constructed = 0
+
+    def holds(self, memo: Mapping[int, Any]) -> bool:
+        """Whether all that it reads is as it was when the template was made."""
+        return all(memo.get(slot, self) is value and _looks(value) == looks for slot, value, looks in self.reads)
+
+    def match(self, code: bytes, pos: int, sizes: Sequence[int], taken: int, longest: int) -> _Match | None:
+        """What matches at ``pos``, while ``taken`` of the buffers of these ``sizes`` are taken.
+
+        No integer in it is longer than ``longest`` bytes.
+        """
+        texts: dict[int, bytes] = {}
+        end = len(code) - 1  # there is a STOP behind every segment
+        for index, (run, kind, size) in enumerate(self.parts):
+            if not code.startswith(run, pos):
+                return None
+            pos += len(run)
+            if pos >= end:
+                return None
+            if kind == NUMBER:
+                pos += NUMBERS.get(code[pos]) or short_long(code, pos, longest) or end  # beyond the end is no match
+            elif kind == END:
+                return _Match(pos, texts)
+            elif kind == BUFFER:
+                if code[pos] != NEXT_BUFFER or taken >= len(sizes) or ROUNDED[sizes[taken].bit_length()] != size:
+                    return None
+                taken += 1
+                pos += 1
+            elif (code[pos] == BYTEARRAY8) != (kind == ARRAY):
+                return None
+            else:
+                start, pos = text_at(code, pos)
+                length = pos - start
+                if (kind == TEXT and ROUNDED[length.bit_length()] != size) or (kind == EXACT and length != size):
+                    return None
+                if index in self.texts:
+                    texts[index] = code[start:pos]
+        return None
+
+
+class _Match(NamedTuple):
+    """Where a match ends, and the bytes that it leaves on the stack, by their part."""
+
+    end: int
+    texts: dict[int, bytes]
+
+
+def _looks(value: Any) -> tuple[Any, ...]:
+    """All of a node that a charge or a check depends on and that can change."""
+    if type(value) is not Node:
+        return ()
+    return value.weight, value.depth, value.levels, value.opaque, len(value.items), len(value.keys or ())
+
+
+class Repeats:
+    """What one walk has learned of its stream."""
+
+    def __init__(self) -> None:
+        self.templates: list[Template] = []
+        # Where the last object on a stack ended: the stack, its height, the position, memo slots, and the walk's account.
+        self.ends: dict[tuple[int, int], tuple[Any, ...]] = {}
+        self.patience = _PATIENCE * _EARNED
+
+    def ended(self, walk: Scales, code: bytes, pos: int, opcode: int, level: int, stack: list[Any]) -> int:
+        """``opcode`` has made an object that ends at ``pos``, ``level`` marks deep; returns where the matches end."""
+        account = (walk.work, walk.constructed, len(walk.large), walk.taken)
+        key = level, opcode
+        end = self.ends.get(key)
+        if end is not None and end[0] is stack and self._begins_alike(code, end[2], pos):
+            self._learn(walk, code, pos, end, account)
+        if self.templates:
+            pos = self._skip(walk, code, pos, stack)
+            account = (walk.work, walk.constructed, len(walk.large), walk.taken)
+        self.ends[key] = (stack, len(stack), pos, len(walk.memo) + walk.skipped, account)
+        return pos
+
+    def _begins_alike(self, code: bytes, start: int, pos: int) -> bool:
+        """Whether it is worth a try: the same first opcode, and the same slot if that reads the memo."""
+        first = code[pos]
+        return first == code[start] and (first not in MEMO_READS or code[pos + 1] == code[start + 1])
+
+    def _learn(self, walk: Scales, code: bytes, pos: int, end: tuple[Any, ...], account: tuple[int, ...]) -> None:
+        """Make a template of the segment that ends at ``pos``, if it can be one."""
+        stack, height, start, slots, (work, constructed, large, taken) = end
+        if self.patience < _EARNED or account[2] != large:
+            return
+        self.patience -= _EARNED
+        segment = Segment(walk.memo, slots, walk.sizes[taken : walk.taken])
+        try:
+            segment.run(code, start, pos)
+        except OpenSegmentError:
+            return
+        pushed = stack[height:]
+        if len(pushed) != len(segment.stack) or len(walk.memo) + walk.skipped != slots + segment.memoized:
+            return
+        template = Template(segment, pushed)
+        template.work, template.constructed = account[0] - work, account[1] - constructed
+        self.templates.insert(0, template)
+        del self.templates[_MAX_TEMPLATES:]
+
+    def _skip(self, walk: Scales, code: bytes, pos: int, stack: list[Any]) -> int:
+        """Account for all matches from ``pos`` on."""
+        memo, sizes = walk.memo, walk.sizes
+        usable = self.templates
+        checked: set[int] = set()
+        matched = True
+        while matched:
+            matched = False
+            for template in usable:
+                found = template.match(code, pos, sizes, walk.taken, walk.longest_integer)
+                if found is None or not (id(template) in checked or template.holds(memo)):
+                    continue
+                checked.add(id(template))
+                pos = found.end
+                _account(walk, template, found, stack)
+                self.patience = min(self.patience + 1, _PATIENCE * _EARNED)
+                if template is not usable[0]:
+                    usable.remove(template)
+                    usable.insert(0, template)
+                matched = True
+                break
+        return pos
+
+
+def _account(walk: Scales, template: Template, found: _Match, stack: list[Any]) -> None:
+    """Let ``walk`` be as if it had walked the match."""
+    walk.matches += 1
+    walk.skipped += template.memoized
+    walk.taken += template.buffers
+    walk.spend(template.work)
+    if template.constructed:
+        walk.count_constructed(template.constructed)
+    for tag, value in template.pushed:
+        if tag == MADE:
+            stack.append(twin_of(value))
+        else:
+            stack.append(found.texts[value] if tag == LITERAL else value)
