@@ -245,7 +245,8 @@ class Examined:
         self.blob.release()
         self.blob, self.split = MemoryBlob(b""), None
         self.judgements = [
-            judgement._replace(census=judgement.census._replace(code=b"", buffers=[])) for judgement in self.judgements
+            judgement._replace(census=judgement.census._replace(code=b"", buffers=[], unread={}))
+            for judgement in self.judgements
         ]
 
     def digest(self) -> str:
