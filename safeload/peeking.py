@@ -9,13 +9,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from safeload.analysis.census import take_census
+from safeload.errors import SafeloadError
 from safeload.formats.blob_source import BlobSource
+from safeload.pickles import broken_judgement
 
 if TYPE_CHECKING:
     from safeload.formats.blob import Blob
     from safeload.verdict import Options
 
 __all__ = ["PickleLook"]
+
+# The first bytes of some honest files (the length of a header, a date) are whole pickles of a number.
+_TRIFLE = 9
 
 
 class PickleLook:
@@ -27,6 +32,13 @@ class PickleLook:
     def size(self, blob: Blob, offset: int) -> int:
         """The length of the pickle at ``offset``."""
         return take_census(BlobSource(blob, offset, skims=True), self._options.limits, None).size
+
+    def acts(self, blob: Blob) -> bool:
+        """Whether a program that unpickles ``blob`` would import or call something, or end without an error."""
+        try:
+            return self.size(blob, 0) > _TRIFLE
+        except SafeloadError as error:
+            return broken_judgement(error, self._options) is not None
 
     def value(self, blob: Blob) -> Any:
         """What the pickle holds."""

@@ -53,6 +53,10 @@ class PickleReader(Protocol):
         """
         ...
 
+    def acts(self, blob: Blob) -> bool:
+        """Whether ``blob`` begins as a pickle that imports or calls something, if only before it breaks, or that is whole."""
+        ...
+
     def value(self, blob: Blob) -> Any:
         """What the pickle that ``blob`` is holds, with inert stand-ins for globals and for what calls would return.
 

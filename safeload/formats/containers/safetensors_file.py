@@ -13,10 +13,10 @@ import json
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
-from safeload.errors import FormatError, LimitExceededError, SafeloadError
+from safeload.errors import FormatError, LimitExceededError
 from safeload.formats.archives import no_member
 from safeload.formats.base import NO, SPECIFIC
-from safeload.formats.detect import HEAD, begins_safetensors, looks_like_pickle_head
+from safeload.formats.detect import HEAD, begins_safetensors
 from safeload.formats.torch_arrays import numpy_dtype
 from safeload.tensors import DTYPES
 
@@ -67,24 +67,12 @@ class _Safetensors:
 
 
 def _refuse_pickle(blob: Blob, request: Request) -> None:
-    """Refuse what a program that unpickles it would load without an error."""
-    if looks_like_pickle_head(blob.head(2)):
-        _polyglot()
-    if request.pickles is None:
-        return
-    try:
-        size = request.pickles.size(blob, 0)
-    except SafeloadError:
-        return
-    if size > _PREFIX + 1:  # the lengths of some honest headers are whole pickles of a number
-        _polyglot()
-
-
-def _polyglot() -> NoReturn:
-    raise FormatError(
-        "the file is a pickle and safetensors at once: programs would read different things from it, so it is refused",
-        code="format.polyglot",
-    )
+    """Refuse what a program that unpickles it would run."""
+    if request.pickles is not None and request.pickles.acts(blob):
+        raise FormatError(
+            "the file is a pickle and safetensors at once: programs would read different things from it, so it is refused",
+            code="format.polyglot",
+        )
 
 
 class _Split:
