@@ -45,7 +45,7 @@ def argument_rule(name: str) -> Callable[[Check], Check]:
 def known_rules() -> Mapping[str, Check]:
     """Every argument rule by name."""
     # Each registers its rules.
-    from safeload.policy import arrays, boosters, dtypes, frameworks, tables, tensors  # noqa: F401
+    from safeload.policy import arrays, boosters, dtypes, frameworks, tables, tensors, wrappers  # noqa: F401
 
     return MappingProxyType(_RULES)
 
