@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from safeload.findings import Report
+    from safeload.findings import Report, Suggestion
 
 __all__ = [
     "AuditError",
@@ -191,6 +191,11 @@ class PolicyError(SafeloadError, pickle.UnpicklingError):
 
     default_code = "policy.refused"
     default_stage = "decide"
+
+    @property
+    def suggestion(self) -> Suggestion | None:
+        """What a policy would have to say to allow the artifact, as ``.toml``; ``None`` if no policy can, or nobody should."""
+        return None if self.report is None else self.report.suggestion
 
 
 class LoadError(SafeloadError, pickle.UnpicklingError):

@@ -11,7 +11,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Finding", "Report", "Severity", "StreamInfo", "Verdict", "worst_verdict"]
+__all__ = ["Finding", "Report", "Severity", "StreamInfo", "Suggestion", "Verdict", "worst_verdict"]
 
 
 class Severity(enum.IntEnum):
@@ -103,6 +103,35 @@ class StreamInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class Suggestion:
+    """What a policy would have to allow for an artifact that it does not know; nobody has judged whether it should.
+
+    Attributes:
+        packs: shipped packs to add, which cover some of the names.
+        names: what no pack covers and would have to be allowed by name.
+        toml: a ``safeload.toml`` that says so, on top of the policy, with a comment on what each permission means.
+        obstacles: what would refuse the artifact all the same.
+    """
+
+    packs: tuple[str, ...]
+    names: tuple[str, ...]
+    toml: str
+    obstacles: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return self.toml
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready copy."""
+        return {
+            "packs": list(self.packs),
+            "names": list(self.names),
+            "toml": self.toml,
+            "obstacles": list(self.obstacles),
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """Everything known about one artifact without loading it.
 
@@ -116,6 +145,7 @@ class Report:
         sha256: hex digest of the whole artifact. ``size``: its length in bytes.
         source_code: fickling's decompiled program, ``""`` for pure data.
         members: reports of artifacts inside this one.
+        suggestion: for an ``unknown`` artifact, what would have to be allowed; ``None`` where no policy can.
     """
 
     verdict: Verdict
@@ -129,6 +159,7 @@ class Report:
     source_code: str = ""
     path: str = ""
     members: tuple[Report, ...] = field(default=())
+    suggestion: Suggestion | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready dict; the keys of one artifact in ``scan --format json`` and those of ``inspect``."""
@@ -144,6 +175,7 @@ class Report:
             "streams": [stream.to_dict() for stream in self.streams],
             "envelope": self.envelope,
             "source_code": self.source_code,
+            "suggestion": None if self.suggestion is None else self.suggestion.to_dict(),
         }
 
     def to_json(self, *, indent: int | None = 2) -> str:

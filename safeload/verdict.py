@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
     from safeload.analysis.census import Census
     from safeload.analysis.trace import Tracer
-    from safeload.findings import Finding, Report
+    from safeload.findings import Finding, Report, Suggestion
     from safeload.limits import Limits
     from safeload.policy import Policy
-    from safeload.program import Program
+    from safeload.program import Kind, Program
 
 __all__ = ["COMPUTED_CLASS", "Judgement", "Options", "decide", "refusal", "refuse", "report_of"]
 
@@ -50,6 +50,8 @@ class Judgement(NamedTuple):
     findings: tuple[Finding, ...] = ()
     notes: tuple[Finding, ...] = ()
     source_code: str = ""
+    wanted: tuple[tuple[Kind, str], ...] = ()  # operations that the policy says nothing about
+    policy: Policy | None = None  # the one that refused them
 
 
 def decide(census: Census, tracer: Tracer, options: Options) -> Judgement:
@@ -86,7 +88,18 @@ def decide(census: Census, tracer: Tracer, options: Options) -> Judgement:
     findings = sorted(dict.fromkeys(findings), key=_order)
     constructed = frozenset(name for kind, name in program.operations if kind is Kind.CONSTRUCT)
     notes = tuple(dict.fromkeys((*about_code, *notes)))
-    return Judgement(census, program, tracer.spellings, constructed, tuple(findings), notes, gate.source_code)
+    judgement = Judgement(census, program, tracer.spellings, constructed, tuple(findings), notes, gate.source_code)
+    return _with_wishes(judgement, options.policy) if refused and not carried else judgement
+
+
+def _with_wishes(judgement: Judgement, policy: Policy) -> Judgement:
+    """The judgement with what a policy could allow; never what is a way to run code."""
+    from safeload.analysis.harmful import is_harmful
+    from safeload.policy.suggest import wanted
+
+    operations = judgement.program.operations if judgement.program is not None else ()
+    kept = tuple(each for each in wanted(policy, operations) if not is_harmful(each[1]))
+    return judgement._replace(wanted=kept, policy=policy)
 
 
 def _computed_class() -> Finding:
@@ -168,7 +181,21 @@ def refusal(report: Report) -> PolicyError:
     first = next((finding for finding in against if not finding.rule_id.startswith("fickling.")), against[0])
     more = len(against) - 1
     others = f" (and {more} more finding{'s' if more > 1 else ''}, see .report)" if more else ""
-    return PolicyError(f"refused as {report.verdict}: {first.message}{others}", code=first.rule_id, report=report)
+    message = f"refused as {report.verdict}: {first.message}{others}"
+    suggestion = next((each.suggestion for each in (report, *report.members) if each.suggestion is not None), None)
+    if suggestion is not None and more:  # of a single finding, the message itself has the entry
+        said = first.message.partition(". If you know")[0].partition("; the shipped pack")[0]
+        message = f"refused as {report.verdict}: {said}{others}\n{_advice(suggestion)}"
+    return PolicyError(message, code=first.rule_id, report=report)
+
+
+def _advice(suggestion: Suggestion) -> str:
+    """What to do about an artifact that the policy does not know."""
+    if suggestion.obstacles:
+        return f"No policy allows all that it does: {suggestion.obstacles[0]}"
+    if not suggestion.names:
+        return f"Shipped packs allow it; put this into safeload.toml:\n\n{suggestion.toml}"
+    return f"Only if you know where the file comes from, put this into safeload.toml:\n\n{suggestion.toml}"
 
 
 def _all(report: Report) -> Iterator[Finding]:
@@ -179,7 +206,7 @@ def _all(report: Report) -> Iterator[Finding]:
 
 def report_of(judgements: Sequence[Judgement], **fields: Any) -> Report:
     """The report of an artifact with these streams; ``fields`` are further attributes of :class:`Report`."""
-    from safeload.findings import Report, StreamInfo, worst_verdict
+    from safeload.findings import Report, StreamInfo, Verdict, worst_verdict
 
     streams, offset = [], 0
     names: dict[str, None] = {}
@@ -195,6 +222,8 @@ def report_of(judgements: Sequence[Judgement], **fields: Any) -> Report:
         findings.extend(_located(judgement, index))
     findings.sort(key=_order)
     verdict = worst_verdict(*(finding.verdict for finding in findings))
+    if verdict is Verdict.UNKNOWN:
+        fields.setdefault("suggestion", _suggestion(judgements, findings))
     source_code = "\n\n".join(judgement.source_code for judgement in judgements if judgement.source_code)
     return Report(
         verdict,
@@ -204,6 +233,16 @@ def report_of(judgements: Sequence[Judgement], **fields: Any) -> Report:
         source_code=source_code,
         **{"container": "pickle", **fields},
     )
+
+
+def _suggestion(judgements: Sequence[Judgement], findings: Iterable[Finding]) -> Suggestion | None:
+    """What would have to be allowed, for all streams together."""
+    policy = next((judgement.policy for judgement in judgements if judgement.policy is not None), None)
+    if policy is None:
+        return None
+    from safeload.policy.suggest import suggest
+
+    return suggest(policy, dict.fromkeys(each for judgement in judgements for each in judgement.wanted), findings)
 
 
 def _located(judgement: Judgement, index: int) -> Iterator[Finding]:

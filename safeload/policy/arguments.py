@@ -188,7 +188,7 @@ def _factory(use: Use, context: Context) -> str | None:
     rule = context.policy.rule(name)
     if name in _FACTORIES or (rule is not None and rule.call is True):
         return None
-    return f"the default factory {name} may be referenced but not called"
+    return f"the default factory {name} may be referenced but not called; if it is harmless, allow it with call = true"
 
 
 @argument_rule("pairs")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from safeload.program import Program
 
-__all__ = ["learn_from_programs", "to_toml"]
+__all__ = ["entry_lines", "learn_from_programs", "learned_rule", "to_toml", "toml_string"]
 
 _REASON = "seen in an artifact that was given as known to be good"
 
@@ -29,10 +29,11 @@ def learn_from_programs(programs: Iterable[Program]) -> Policy:
         for kind, name in program.operations:
             if name and kind not in (Kind.CLASS_STATE, Kind.COMPUTED, Kind.PERSISTENT):
                 seen.setdefault(name, set()).add(kind)
-    return Policy([_learned(name, kinds) for name, kinds in seen.items()])
+    return Policy([learned_rule(name, kinds) for name, kinds in seen.items()])
 
 
-def _learned(name: str, kinds: set[Kind]) -> Rule:
+def learned_rule(name: str, kinds: set[Kind]) -> Rule:
+    """The least permissions for these uses of a name, with the argument rules of the packs where they know it."""
     shipped = _shipped(name)
     return Rule(
         name,
@@ -65,7 +66,7 @@ def _permission(kind: Kind, kinds: set[Kind], shipped: Rule | None) -> Permissio
 def to_toml(policy: Policy) -> str:
     """The text of a ``safeload.toml``; names that no shipped pack knows are marked for review."""
     lines = ["# The policy of safeload: which operations a pickle may contain. Everything else is refused."]
-    packs = ", ".join(_string(name) for name in policy.pack_names)
+    packs = ", ".join(toml_string(name) for name in policy.pack_names)
     lines.append(f"packs = [{packs}]")
     if policy.grants_code:
         lines.append(
@@ -77,12 +78,18 @@ def to_toml(policy: Policy) -> str:
 
 
 def _entry(rule: Rule) -> list[str]:
+    """An entry with remarks for a review."""
     lines = []
     if rule.call is True and _shipped(rule.name) is None:
         lines.append("# Review: the pickle calls this with arguments of its own choice.")
     if rule.state is True and _shipped(rule.name) is None:
         lines.append("# Review: does its __setstate__, if it has one, run anything that the state names?")
-    lines += ["[[allow]]", f"name = {_string(rule.name)}"]
+    return lines + entry_lines(rule)
+
+
+def entry_lines(rule: Rule) -> list[str]:
+    """The ``[[allow]]`` of a rule, as :mod:`safeload.policy.config` reads it."""
+    lines = ["[[allow]]", f"name = {toml_string(rule.name)}"]
     lines += [
         f"{key} = {_value(value)}"
         for key, value, default in (
@@ -94,15 +101,15 @@ def _entry(rule: Rule) -> list[str]:
         if value != default
     ]
     if rule.resolve:
-        lines.append(f"resolve = {_string(rule.resolve)}")
+        lines.append(f"resolve = {toml_string(rule.resolve)}")
     return lines
 
 
 def _value(value: Permission) -> str:
-    return _string(value) if isinstance(value, str) else str(value).lower()
+    return toml_string(value) if isinstance(value, str) else str(value).lower()
 
 
-def _string(text: str) -> str:
+def toml_string(text: str) -> str:
     """A TOML basic string, in ASCII: a name comes from an artifact and could steer a terminal."""
     out = []
     for char in text:

@@ -22,7 +22,7 @@ from safeload.reports.wording import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from safeload.findings import Finding, Report, StreamInfo
+    from safeload.findings import Finding, Report, StreamInfo, Suggestion
 
 __all__ = ["inspection"]
 
@@ -48,6 +48,7 @@ def _artifact(report: Report, title: str) -> Iterator[Line]:
     yield from _streams(report.streams)
     yield from _block("globals", map(printable, report.globals), "names it would import")
     yield from _findings(report.findings)
+    yield from _suggestion(report.suggestion)
     if report.source_code.strip():
         yield from _heading("program", "what it would do when loaded, decompiled")
         for number, code in enumerate(report.source_code.rstrip("\n").split("\n"), 1):
@@ -106,6 +107,18 @@ def _findings(findings: tuple[Finding, ...]) -> Iterator[Line]:
         yield from _heading(f"notes ({len(notes)})", "for information; they did not count against it")
         for finding in notes:
             yield Line.of("    ", Span(printable(finding.rule_id), "dim"), f"  {headline(finding.message)}", hang=6)
+
+
+def _suggestion(suggestion: Suggestion | None) -> Iterator[Line]:
+    """What would have to be allowed: for the person who knows where the file comes from."""
+    if suggestion is None:
+        return
+    known = "shipped packs know all of it" if not suggestion.names else "only if you know where the file comes from"
+    yield from _heading("to allow it", f"{known}; in safeload.toml:")
+    for text in suggestion.toml.rstrip("\n").split("\n"):
+        yield Line.of("    ", Span(printable(text), "dim" if text.startswith("#") else "code"), hang=6)
+    for text in suggestion.obstacles:
+        yield Line.of("    ", Span("still refused: ", "warn"), printable(text.partition("\n")[0]), hang=6)
 
 
 def _serious(findings: list[Finding]) -> Iterator[Line]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
-from safeload.findings import Finding, Report, Severity, Verdict
+from safeload.findings import Finding, Report, Severity, Suggestion, Verdict
 from safeload.reports.document import Document, Line, Span, plain
 from safeload.reports.escape import printable
 from safeload.reports.result import ScanResult, was_scanned
@@ -55,10 +55,28 @@ def _artifact(report: Report) -> Iterator[Line]:
         yield _finding(finding)
     if len(shown) > _MOST:
         yield Line.of(" " * _COLUMN, Span(f"... and {count(len(shown) - _MOST, 'more finding')}", "dim"))
+    if report.suggestion is not None and not report.suggestion.obstacles:
+        yield _suggestion(report.suggestion)
     for member in report.members:
         if member.verdict not in (Verdict.CLEAN, Verdict.SKIPPED):
             inside = f"inside: {printable(member.path) or member.container}"
             yield Line.of(" " * _COLUMN, verdict_span(member.verdict), Span(f" {inside}"), hang=_COLUMN + 2)
+
+
+def _suggestion(suggestion: Suggestion) -> Line:
+    """In one line; `inspect` prints what to paste."""
+    parts = [f"--policy {pack}" for pack in suggestion.packs]
+    if suggestion.names:
+        parts.append(
+            f"{count(len(suggestion.names), 'name')} of {printable(_modules(suggestion.names))} to allow one by one"
+        )
+    text = f"to allow it: {', '.join(parts)}; `safeload inspect FILE` prints the TOML"
+    return Line.of(" " * _COLUMN, Span(text, "dim"), hang=_COLUMN)
+
+
+def _modules(names: tuple[str, ...]) -> str:
+    tops = list(dict.fromkeys(name.partition(":")[0].partition(".")[0] for name in names))
+    return ", ".join(tops[:3]) + (", ..." if len(tops) > 3 else "")
 
 
 def _finding(finding: Finding) -> Line:
