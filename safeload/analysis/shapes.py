@@ -19,7 +19,6 @@ import functools
 import re
 
 from safeload.analysis import opcodes
-from safeload.analysis.records import Records
 
 __all__ = ["is_harmless", "is_plain", "plain_code"]
 
@@ -112,11 +111,6 @@ class _Dialect:
     def whole(self) -> re.Pattern[bytes]:
         """:attr:`large` without what opens or closes a container on its own: it stops at the start of an unfinished one."""
         return re.compile(b"(?s)" + _any(*self._whole()) + b"*+")
-
-    @functools.cached_property
-    def element(self) -> re.Pattern[bytes]:
-        """One element of :attr:`whole`."""
-        return re.compile(b"(?s)" + _any(*self._whole()))
 
     @functools.cached_property
     def bracket(self) -> re.Pattern[bytes]:
@@ -245,12 +239,11 @@ def _framed(code: bytes, ends: list[int]) -> bool:
     dialect = _dialect(4)
     walk = _Loose(code, dialect)
     opcode_run = opcodes.data_run(len(code))
-    records = Records()
     pos = 2
     for end in ends:
         tries = _TRIES
         while True:
-            pos = _skipped(dialect, records, code, pos, end)
+            pos = dialect.whole.match(code, pos, end).end()  # type: ignore[union-attr]
             if pos == end:
                 break
             # Something unfinished: a container that the frame cuts is matched as a whole with the next one.
@@ -263,16 +256,6 @@ def _framed(code: bytes, ends: list[int]) -> bool:
             if not 0 <= pos <= end or not tries:
                 return False
     return walk.proven(pos)
-
-
-def _skipped(dialect: _Dialect, records: Records, code: bytes, pos: int, end: int) -> int:
-    """Behind all that is complete from ``pos`` on: repeated records by their own pattern, the rest one by one."""
-    while True:
-        pos = records.skip(code, pos, end)
-        found = (dialect.element if records.known else dialect.whole).match(code, pos, end)
-        if found is None or found.end() == pos:
-            return pos
-        pos = found.end()
 
 
 class _Loose:
