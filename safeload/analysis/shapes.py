@@ -19,6 +19,7 @@ import functools
 import re
 
 from safeload.analysis import opcodes
+from safeload.analysis.records import learn_records
 
 __all__ = ["is_harmless", "is_plain", "plain_code"]
 
@@ -157,9 +158,15 @@ def _dialect(protocol: int) -> _Dialect:
 _PUTS = (b"q", b"r", b"p")
 
 
+# Streams from this length on are worth learning what their records look like, the more often the longer they are.
+_MANY = 1 << 20
+# Where records stop, so many bytes are matched by the general pattern before they are tried again.
+_PIECE = 1 << 9
+
 # Strings that are too long for a pattern: opcode -> width of the length.
 _LONG_STRINGS = {0x8C: 1, 0x43: 1, 0x55: 1, 0x58: 4, 0x42: 4, 0x54: 4, 0x8D: 8, 0x8E: 8}
 _STOP = 0x2E
+_MEMOIZED = 0x94
 _FRAME = 0x95
 _FRAME_END = 11
 
@@ -213,6 +220,9 @@ def plain_code(data: bytes) -> bytes | None:
     size = len(data)
     if size <= _SMALL or data[0] != 0x80 or data[1] not in (4, 5) or not _worth_compiling(size):
         return None
+    begun = opcodes.data_run(size).match(data, _FRAME_END, _LOOK).end()  # type: ignore[union-attr]
+    if data[begun] in opcodes.CODE:  # most streams with code show it early, and need not be copied
+        return None
     parts, pos, ends, end = [data[:2]], 2, [], 2
     while pos < size and data[pos] == _FRAME:
         start = pos + 9
@@ -229,9 +239,14 @@ def plain_code(data: bytes) -> bytes | None:
     return code if _framed(code, ends) else None
 
 
+_LOOK = 1 << 12
+
 # A container that a frame cuts is at most about so long; how often its start may be looked for in one frame.
 _CUT = 1 << 15
 _TRIES = 8
+_STEPS = 1_000
+_CLOSING = b"eu"
+_BATCHES = (b"(}", b"(]")
 
 
 def _framed(code: bytes, ends: list[int]) -> bool:
@@ -241,19 +256,21 @@ def _framed(code: bytes, ends: list[int]) -> bool:
     opcode_run = opcodes.data_run(len(code))
     pos = 2
     for end in ends:
-        tries = _TRIES
+        tries, steps = _TRIES, _STEPS
         while True:
-            pos = dialect.whole.match(code, pos, end).end()  # type: ignore[union-attr]
+            pos = walk.run(dialect.whole, pos, end)
             if pos == end:
                 break
             # Something unfinished: a container that the frame cuts is matched as a whole with the next one.
-            if end - pos <= _CUT:
+            # A batch that ends, or begins with a container, goes on with whole ones.
+            if end - pos <= _CUT and code[pos] not in _CLOSING and code[pos : pos + 2] not in _BATCHES:
                 if opcode_run.match(code, pos, end).end() == end:  # type: ignore[union-attr]
                     break
                 tries -= 1
             bracket = dialect.bracket.match(code, pos, end)
             pos = walk.step(pos) if bracket is None else bracket.end()
-            if not 0 <= pos <= end or not tries:
+            steps -= 1
+            if not 0 <= pos <= end or not tries or not steps:
                 return False
     return walk.proven(pos)
 
@@ -267,17 +284,46 @@ class _Loose:
         self.dialect = dialect
         self.left = 0 if small else _LOOSE_NUMBERS
         self.small = small
+        self._records: re.Pattern[bytes] | None = None
+        self._lesson = 0 if dialect.memo == _MEMOIZE and len(code) >= _MANY else len(code)  # where it is time to learn
 
     def proven(self, pos: int) -> bool:
         """Whether the pattern gets from ``pos`` to the STOP at the end."""
         code, last = self.code, self.last
         pattern = self.dialect.small if self.small else self.dialect.large
         while pos >= 0:
-            pos = pattern.match(code, pos).end()  # type: ignore[union-attr]
+            pos = self.run(pattern, pos, len(code))
             if pos >= last:
                 return pos == last and code[pos] == _STOP
             pos = self.step(pos)
         return False
+
+    def run(self, pattern: re.Pattern[bytes], pos: int, end: int) -> int:
+        """How far ``pattern``, a run of alternatives, gets from ``pos``; by records where there are some.
+
+        A piece of the stream or a frame may cut what an alternative matches: then the run stops before it. Where the
+        cut is before a MEMOIZE, which is optional, something shorter would match there.
+        """
+        code = self.code
+        if pos >= self._lesson:
+            self._lesson = 4 * pos + _MANY
+            self._records = learn_records(code, pos, end)
+        records, piece = self._records, _PIECE
+        while records is not None and end - pos > piece:
+            behind = records.match(code, pos, end).end()  # type: ignore[union-attr]
+            piece = _PIECE if behind > pos else piece * 2
+            cut = behind + piece
+            pos = behind
+            if cut >= end:
+                break
+            behind = pattern.match(code, pos, cut).end()  # type: ignore[union-attr]
+            if behind == pos or code[behind] == _MEMOIZED:
+                break
+            pos = behind
+        behind = pattern.match(code, pos, end).end()  # type: ignore[union-attr]
+        if behind == end < len(code) and code[end] == _MEMOIZED:
+            behind = pattern.match(code, pos, end - 1).end()  # type: ignore[union-attr]
+        return behind
 
     def step(self, pos: int) -> int:
         """The position behind the opcode at ``pos``; -1 if it proves nothing."""
