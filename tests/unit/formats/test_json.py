@@ -253,7 +253,9 @@ class Money:
         return cls(state["cents"])
 
 
-@pytest.mark.parametrize("obj", [Point(1, (2,)), Colour.RED, Modes.A | Modes.B, Pair(1, 2), Money(5)], ids=lambda obj: type(obj).__name__)
+@pytest.mark.parametrize(
+    "obj", [Point(1, (2,)), Colour.RED, Modes.A | Modes.B, Pair(1, 2), Money(5)], ids=lambda obj: type(obj).__name__
+)
 @pytest.mark.parametrize("name", [None, "short"])
 def test_registered_classes_come_back(obj, name, backend):
     """Dataclasses, enums, named tuples, and what has the two methods; nested in each other; the scan names them."""
