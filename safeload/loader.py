@@ -249,7 +249,8 @@ class Loader(Many):
             obj: the object.
             target: path, URL (as a ``str``, through ``fsspec``), or binary file with ``write``.
             protocol: as for ``pickle.dump``; envelopes default to 5.
-            codec: how ``obj`` is written: ``"pickle"``, or another one of :func:`safeload.codecs`.
+            codec: how ``obj`` is written: ``"pickle"``, ``"joblib"``, ``"json"``, ``"npy"``, ``"npz"`` ... (README has the table; an unknown name
+                lists them).
             key: a key that can sign.
             context: bind the envelope to a place: a binding, or (purpose, binding). Readers must give the same.
             schema: a JSON Schema that ``obj`` must match.

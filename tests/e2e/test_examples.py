@@ -79,6 +79,16 @@ def test_own_classes(tmp_path):
     assert output[-2:] == ["[2]", "refused: shapes.Circle"]
 
 
+def test_torch_checkpoints(tmp_path):
+    """A checkpoint loads as tensors and as arrays; a hostile one does not."""
+    pytest.importorskip("torch")
+    assert lines(tmp_path, "torch_checkpoints.py") == [
+        "tensors {'weight': (1, 2), 'bias': (1,)}",
+        "arrays  {'weight': 'float32', 'bias': 'float32'}",
+        "refused malicious ran: False",
+    ]
+
+
 def test_joblib_models(tmp_path):
     """Joblib files load, hide nothing behind an array, are written and mapped."""
     output = lines(tmp_path, "joblib_models.py")
