@@ -1,4 +1,4 @@
-"""PyTorch checkpoints: as tensors under a policy, or as NumPy arrays without importing PyTorch. Needs PyTorch to write one.
+"""PyTorch checkpoints: scan without PyTorch, load tensors under the torch pack, or NumPy arrays without it; safetensors.
 
 Run it from anywhere: python examples/torch_checkpoints.py
 """
@@ -13,6 +13,8 @@ import torch
 
 import safeload
 
+PACKS = ["data", "numpy", "torch"]
+
 
 class Hostile:
     """What an attacker would put beside the weights."""
@@ -22,20 +24,33 @@ class Hostile:
 
 
 def main() -> None:
-    """Show the three things."""
+    """Show the four things."""
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
-        torch.save(torch.nn.Linear(2, 1).state_dict(), "model.pt")
+        model = torch.nn.Linear(3, 2)
+        torch.save({"model": model.state_dict(), "epoch": 3}, "good.pt")
+        torch.save({"model": model.state_dict(), "x": Hostile()}, "bad.pt")
 
-        loader = safeload.Loader(policy=["data", "numpy", "torch"])
-        print("tensors", {name: tuple(tensor.shape) for name, tensor in loader.load("model.pt").items()})
-        print("arrays ", {name: array.dtype.name for name, array in loader.load("model.pt", arrays="numpy").items()})
+        # Scanning imports no PyTorch.
+        for name in ("good.pt", "bad.pt"):
+            report = safeload.scan(name, policy=PACKS)
+            print(name, report.container, report.verdict)
 
-        torch.save({"weights": torch.ones(2), "extra": Hostile()}, "hostile.pt")
+        # Tensors, as torch.load gives them; a large file mapped instead of read.
+        checkpoint = safeload.load("good.pt", policy=PACKS, mmap=True)
+        print("tensor", tuple(checkpoint["model"]["weight"].shape))
         try:
-            loader.load("hostile.pt")
-        except safeload.PolicyError as error:
-            print("refused", error.report.verdict, "ran:", Path("fired").exists())
+            safeload.load("bad.pt", policy=PACKS)
+        except safeload.PolicyError:
+            print("refused, ran:", Path("fired").exists())
+
+        # NumPy arrays, where there is no PyTorch.
+        arrays = safeload.load("good.pt", policy=PACKS, arrays="numpy")
+        print("array", arrays["model"]["bias"].dtype)
+
+        # safetensors hold arrays only, so they need no pack; one of them is read without the others.
+        safeload.dump({"w": model.weight.detach(), "b": model.bias.detach()}, "model.safetensors", codec="safetensors")
+        print("member", safeload.load("model.safetensors", member="w").shape)
         os.chdir("/")
 
 

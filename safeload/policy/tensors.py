@@ -145,9 +145,10 @@ def _tensor_of(function: str, args: tuple[Any, ...], use: Use, context: Context)
         return view
     if least > 4 and (type(args[4]) is not bool or not _no_hooks(args[5], context)):
         return "it has hooks, which would be called"
-    if len(args) == most and most > 4 and not _metadata(args[most - 1], view.dtype):
-        return "its metadata is unknown"
-    _keep(use, context, Tensor(view.dtype, view.sizes, math.prod(view.sizes) <= view.items))
+    whole = math.prod(view.sizes) <= view.items
+    if len(args) == most and most > 4 and not (_metadata(args[-1], view.dtype) and (whole or not args[-1])):
+        return "its metadata is unknown, or of a tensor that is larger than its storage"
+    _keep(use, context, Tensor(view.dtype, view.sizes, whole))
     return None
 
 

@@ -168,7 +168,7 @@ def test_legacy_protocols(protocol: int) -> None:
 
     magic, keys = 0x1950A86A20F9469CFC6C, pickle.dumps([], protocol)
     data = b"".join(pickle.dumps(part, protocol) for part in (magic, 1001, {}, {"a": 1})) + keys
-    assert safeload.scan(data).container == "torch-legacy"
+    assert safeload.scan(data).container == "torch"
     assert safeload.loads(data) == {"a": 1}
 
 
@@ -485,6 +485,19 @@ def test_tar_structure() -> None:
     parts = files.tar_parts(body, [place], [good])
     refused(files.tar_file({**parts, "more": b"x"}))
     refused(files.tar_file(parts) + b"x" * 512)
+
+
+def test_no_parts() -> None:
+    """A checkpoint is one object; who asks for a part of it is told what to do."""
+    with pytest.raises(safeload.FormatError, match="mmap=True"):
+        load(zipped(number(1)), member="w")
+
+
+def test_conjugates_are_not_expanded() -> None:
+    """NumPy has no lazy conjugate: it is computed, so it is no larger than the storage."""
+    metadata = b"}" + text("neg") + b"\x88s"
+    body = tensor(storage("0", 6), 0, (1 << 40,), (0,), b"\x89", files.HOOKS, metadata)
+    refused(zipped(body), "metadata")
 
 
 def test_mislabelled(tmp_path: Any) -> None:

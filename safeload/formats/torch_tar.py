@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from safeload.errors import FormatError, SafeloadError
-from safeload.formats.base import NO, SPECIFIC, Stream
+from safeload.formats.base import Stream
 from safeload.formats.blob import Blob, MemoryBlob
 from safeload.formats.torch_arrays import SUBSTITUTES, storage_array, tensor_array
 from safeload.formats.torch_storages import pickle_reader, torch_module, untyped_storage, wrong
-from safeload.formats.torch_tarfile import Pickles, is_torch_tar, tar_files
+from safeload.formats.torch_tarfile import Pickles, tar_files
 from safeload.program import Kind, StandinType, global_name
 from safeload.tensors import DTYPES, STORAGES
 
@@ -21,27 +21,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from safeload.findings import Finding
-    from safeload.formats.base import Parts, Request
+    from safeload.formats.base import Parts, Request, Split
     from safeload.program import Program
 
-__all__ = ["FORMAT"]
+__all__ = ["split_tar"]
 
 _MAX_DIMENSIONS = 64
 
 
-class _TorchTar:
-    name = "torch-tar"
-
-    def recognise(self, blob: Blob) -> int:
-        """A tar archive of PyTorch's files."""
-        return SPECIFIC if is_torch_tar(blob) else NO
-
-    def split(self, blob: Blob, request: Request) -> _Split:
-        """The pickles of all four files."""
-        files = tar_files(blob)
-        if request.loading:  # what is loaded later is what is judged now
-            files = {name: MemoryBlob(bytearray(part.view(0, part.size))) for name, part in files.items()}
-        return _Split(files, request)
+def split_tar(blob: Blob, request: Request) -> Split:
+    """The pickles of all four files."""
+    files = tar_files(blob)
+    if request.loading:  # what is loaded later is what is judged now
+        files = {name: MemoryBlob(bytearray(part.view(0, part.size))) for name, part in files.items()}
+    return _Split(files, request)
 
 
 class _Storage(NamedTuple):
@@ -58,7 +51,7 @@ class _Tensor(NamedTuple):
 
 
 class _Split:
-    container = "torch-tar"
+    container = "torch"
     members = ()
 
     def __init__(self, files: dict[str, Blob], request: Request) -> None:
@@ -197,6 +190,3 @@ def _is_inside(tensor: _Tensor) -> bool:
 
 def _malformed(message: str) -> FormatError:
     return FormatError(f"the PyTorch file is malformed: {message}")
-
-
-FORMAT = _TorchTar()

@@ -14,9 +14,8 @@ import itertools
 from typing import TYPE_CHECKING, Any
 
 from safeload.errors import FormatError, SafeloadError, TruncatedError
-from safeload.formats.base import NO, SPECIFIC, Stream
+from safeload.formats.base import Stream
 from safeload.formats.blob import MemoryBlob
-from safeload.formats.detect import HEAD, is_torch_legacy
 from safeload.formats.torch_storages import Storages, mapped, pickle_reader, wrong
 from safeload.tensors import DTYPES
 
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from safeload.formats.blob import Blob
     from safeload.program import Program
 
-__all__ = ["FORMAT"]
+__all__ = ["LegacySplit"]
 
 _PROTOCOL = 1001
 _NAMES = ("magic number", "protocol version", "system information", "object", "storage keys")
@@ -36,20 +35,10 @@ _OBJECT = 3
 _COUNT = 8
 
 
-class _TorchLegacy:
-    name = "torch-legacy"
+class LegacySplit:
+    """The five pickles; see :class:`safeload.formats.base.Split`."""
 
-    def recognise(self, blob: Blob) -> int:
-        """The magic number, as a pickle."""
-        return SPECIFIC if is_torch_legacy(blob.head(HEAD)) else NO
-
-    def split(self, blob: Blob, request: Request) -> _Split:
-        """The five pickles."""
-        return _Split(blob, request)
-
-
-class _Split:
-    container = "torch-legacy"
+    container = "torch"
     members = ()
 
     def __init__(self, blob: Blob, request: Request) -> None:
@@ -135,6 +124,3 @@ def _checked_keys(keys: Any) -> dict[str, None]:
     if type(keys) is not list or not all(type(key) is str for key in keys) or len(set(keys)) != len(keys):
         raise FormatError("the PyTorch file's list of storages is malformed")
     return dict.fromkeys(keys)
-
-
-FORMAT = _TorchLegacy()

@@ -9,23 +9,22 @@ Rules: ``data.pkl`` is loaded from the bytes that were judged; of storages only 
 
 from __future__ import annotations
 
-import io
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from safeload.errors import FormatError
 from safeload.findings import Finding, Severity, Verdict
-from safeload.formats.base import NO, SPECIFIC, Member, Stream
-from safeload.formats.torch_storages import Storages, mapped, swaps, torch_module, wrong
+from safeload.formats.base import Member, Stream
+from safeload.formats.torch_storages import Storages, mapped, swaps, wrong
 from safeload.formats.zip_reader import ZipReader, zip_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from safeload.formats.base import Parts, Request, WriteRequest
+    from safeload.formats.base import Parts, Request, Split
     from safeload.formats.blob import Blob
     from safeload.formats.zip_reader import ZipEntry
 
-__all__ = ["CODECS", "FORMAT"]
+__all__ = ["is_torch_zip", "split_zip"]
 
 _NEWEST = 10  # version of the archive that PyTorch 2.13 reads at most (caffe2/serialize/versions.h)
 _SMALL = 64
@@ -35,25 +34,23 @@ _KNOWN = frozenset(
 )
 
 
-class _TorchZip:
-    name = "torch"
+def is_torch_zip(blob: Blob) -> bool:
+    """Whether it is an archive whose first directory has a ``data.pkl``; never raises."""
+    names = zip_names(blob)
+    root = _root(names) if names else None
+    if names is None or root is None:
+        return False
+    wanted = {f"{root}/data.pkl", f"{root}/constants.pkl"}
+    return any(name.lower() in wanted for name in names)
 
-    def recognise(self, blob: Blob) -> int:
-        """An archive whose first directory has a ``data.pkl``."""
-        names = zip_names(blob)
-        root = _root(names) if names else None
-        if names is None or root is None:
-            return NO
-        wanted = {f"{root}/data.pkl", f"{root}/constants.pkl"}
-        return SPECIFIC if any(name.lower() in wanted for name in names) else NO
 
-    def split(self, blob: Blob, request: Request) -> _Split | _Script:
-        """The pickle, and whatever else is in the archive as members."""
-        reader = ZipReader(blob, request.limits, budget=request.budget, fold_case=True)
-        archive = _Archive(reader)
-        if archive.find("constants.pkl") is not None:
-            return _Script(archive)
-        return _Split(archive, request)
+def split_zip(blob: Blob, request: Request) -> Split:
+    """The pickle, and whatever else is in the archive as members."""
+    reader = ZipReader(blob, request.limits, budget=request.budget, fold_case=True)
+    archive = _Archive(reader)
+    if archive.find("constants.pkl") is not None:
+        return _Script(archive)
+    return _Checkpoint(archive, request)
 
 
 def _root(names: Sequence[str]) -> str | None:
@@ -100,7 +97,7 @@ class _Archive:
         return MemoryBlob(blob.read(0, entry.size)) if loading else blob
 
 
-class _Split:
+class _Checkpoint:
     container = "torch"
 
     def __init__(self, archive: _Archive, request: Request) -> None:
@@ -199,21 +196,3 @@ class _Script:
 
     def rebuild(self, parts: object) -> NoReturn:  # noqa: ARG002
         raise FormatError(self.findings[0].message, code="torch.torchscript")
-
-
-class _Codec:
-    """Tensors, and objects that hold them."""
-
-    name = reads = "torch"
-    number = 10
-    code = False
-
-    def encode(self, obj: Any, request: WriteRequest) -> Sequence[Any]:
-        """What ``torch.save`` writes."""
-        buffer = io.BytesIO()
-        torch_module().save(obj, buffer, pickle_protocol=2 if request.protocol is None else request.protocol)
-        return (buffer.getbuffer(),)
-
-
-FORMAT = _TorchZip()
-CODECS = (_Codec(),)
