@@ -49,7 +49,9 @@ _METHODS = ("append", "extend", "add")
 # Subclasses of dict that packs let be made, with or without content.
 _DICTS = frozenset({"collections.Counter", "collections.OrderedDict", "collections.defaultdict"})
 # Special names that the unpickler and the interpreter never call.
-_HARMLESS = frozenset({"__notes__", "__doc__", "__module__", "__name__", "__qualname__", "__orig_class__"})
+_HARMLESS = frozenset(
+    {"__notes__", "__doc__", "__module__", "__name__", "__qualname__", "__orig_class__", "__networkx_cache__"}
+)
 
 
 class Context:

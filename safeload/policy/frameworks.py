@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from safeload.policy.arguments import argument_rule
 from safeload.policy.arrays import count_of, is_array
-from safeload.program import Standin, StandinType, global_name, producer
+from safeload.program import SMALL, Standin, StandinType, global_name, producer
 
 if TYPE_CHECKING:
     from safeload.policy.decision import Context
@@ -221,3 +221,15 @@ def _is_scalar(value: Any) -> bool:
         "numpy.core.multiarray.scalar",
         "numpy._core.multiarray.scalar",
     )
+
+
+@argument_rule("mapper-state")
+def _mapper(use: Use, _context: Context) -> str | None:
+    """A DataFrameMapper of sklearn_pandas: ``features`` are pairs or triples; a fourth part would be given to the first one."""
+    state = use.args[0]
+    features = state.get("features") if type(state) is dict else None
+    if type(features) is not list or len(features) > SMALL:
+        return f"the state has no list of at most {SMALL} features"
+    if any(type(feature) is not tuple or not 2 <= len(feature) <= 3 for feature in features):
+        return "a feature is not columns, a transformer and options"
+    return _estimator(use, _context)

@@ -112,8 +112,8 @@ def _header(fields: dict[bytes, bytes]) -> int:
 
 def _tree(block: bytes, number: int, features: int) -> None:
     start = _TREE.match(block)
-    _require(start is not None and int(start[1]) == number, "a tree does not begin where it should")
-    assert start is not None  # noqa: S101 - required above
+    if start is None or int(start[1]) != number:
+        raise _RefusedError("a tree does not begin where it should")
     body = block[start.end() :].rstrip(b"\n")
     _require(block.endswith(b"\n\n") and b"\n\n" not in body, "a tree does not end where it should")
     fields = _fields(body.split(b"\n"))
