@@ -181,7 +181,8 @@ class Examiner:
                 lambda options: judge_arrays(stream.blob, options, self.operation, skims=True), options
             )
         elif self.request.loading:
-            judgement = judge(BlobSource(stream.blob), options, self.operation, will_load=True)
+            whole = examined.split is None  # a container may leave a stream of plain data alone
+            judgement = judge(BlobSource(stream.blob), options, self.operation, will_load=whole)
         else:
             judgement = judged_stream(stream.blob, 0, options, self.operation)
         examined.judgements.append(_placed(judgement, location))

@@ -7,7 +7,9 @@ that fails by chance teaches people to ignore it. ``HYPOTHESIS_PROFILE=search`` 
 from __future__ import annotations
 
 import os
+import sys
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 _SLOW_MACHINE = [HealthCheck.too_slow]
@@ -18,3 +20,11 @@ settings.register_profile(
 )
 settings.register_profile("search", deadline=None, suppress_health_check=_SLOW_MACHINE, max_examples=5_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "default"))
+
+
+@pytest.fixture(autouse=True)
+def plain_python_pickler() -> None:
+    """Importing dill teaches pickle's Python pickler, which joblib uses, to write code; tests that want that ask for it."""
+    dill = sys.modules.get("dill")
+    if dill is not None:
+        dill.extend(False)

@@ -137,8 +137,8 @@ class KeyWalk(Scales):
         self._stack, self._marks, self._stopped = [], [], False
         if self.late and self.matches:
             raise ShortcutError
-        for node in self.large.values():
-            self.check_collisions(node.keys or [])
+        for keys in {id(node.keys): node.keys for node in self.large.values()}.values():
+            self.check_collisions(keys or ())
         self.large.clear()
         if self.late:
             self.sum_up()

@@ -7,7 +7,10 @@
 from __future__ import annotations
 
 import struct
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = [
     "ENCODE",
@@ -58,7 +61,7 @@ class Node:
     """
 
     # Defaults of the class, not slots: most nodes differ from them in two or three attributes, and thousands are made.
-    keys: list[Any] | None = None
+    keys: Sequence[Any] | None = None
     weight = 1
     depth = 1
     step = 1
@@ -79,7 +82,7 @@ def twin_of(node: Node) -> Node:
     twin.__dict__.update(node.__dict__)
     twin.items = node.items.copy()
     if node.keys is not None:
-        twin.keys = node.keys.copy()
+        twin.keys = list(node.keys)
     twin.opaque |= TWIN
     twin.twin = True
     return twin

@@ -6,7 +6,7 @@ collides too often raises :class:`~safeload.errors.LimitExceededError`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from safeload.analysis.nodes import (
     ENCODE,
@@ -24,7 +24,7 @@ from safeload.analysis.nodes import (
 from safeload.errors import LimitExceededError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from safeload.limits import Limits
 
@@ -45,8 +45,19 @@ HEAVY = 32
 _TEXT_WEIGHT = tuple(1 + (size >> 8) for size in ROUNDED)
 _TEXT_COST = tuple(1 + (size >> 3) for size in ROUNDED)
 
+# Nothing of these kinds is kept as a key: constants, and strings, whose hash is random.
+_TEXT_KINDS = frozenset({bytes, type(None)})
+
 # Abstract values: None for constants; bytes for strings (their hash is randomised); int and float for numbers; Node for
 # everything that holds others.
+
+
+class _Numbers(NamedTuple):
+    """The numbers in a list that was handed to a call."""
+
+    size: int  # of the list
+    keys: tuple[Any, ...]
+    weight: int
 
 
 class Scales:
@@ -58,6 +69,7 @@ class Scales:
         self.work = 0
         self.constructed = 0
         self.large: dict[int, Node] = {}
+        self._numbers: dict[int, _Numbers] = {}  # by the identity of the list
         self.nodes: list[Node] = []
         self.hashed: list[Node] = []
         self.passed: list[Node] = []  # arguments and states
@@ -195,15 +207,36 @@ class Scales:
     def _members(self, items: list[Any], made: Any) -> int:
         """Let ``made`` hash ``items``, and what is first in each of them; returns what it costs where they are few."""
         if len(items) > SMALL_DICT:
-            self.put_keys(made, items)
-            if any(type(part) is Node and part.opaque & TWIN for part in items):
-                raise ShortcutError
-            firsts = [part.items[0] for part in items if type(part) is Node and part.items]
-            if firsts:
-                self.put_keys(made, firsts)
+            kinds = set(map(type, items))
+            if Node in kinds:
+                self._put_nodes(made, items)
+            elif not kinds <= _TEXT_KINDS:
+                self._put_numbers(made, items)
             return 0
         choosable = sum([type(item) is not bytes and item is not None for item in items])
         return choosable * choosable >> 6
+
+    def _put_nodes(self, made: Any, items: list[Any]) -> None:
+        self.spend(6 * len(items))  # the look takes that long
+        self.put_keys(made, items)
+        if any([type(part) is Node and part.opaque & TWIN for part in items]):
+            raise ShortcutError
+        firsts = [part.items[0] for part in items if type(part) is Node and part.items]
+        if firsts:
+            self.put_keys(made, firsts)
+
+    def _put_numbers(self, made: Node, items: list[Any]) -> None:
+        """One list may be handed to many calls: its numbers are looked at once, and shared."""
+        known = self._numbers.get(id(items))
+        if known is None or known.size != len(items):  # a list only grows
+            keys = tuple([item for item in items if type(item) is not bytes and item is not None])
+            known = self._numbers[id(items)] = _Numbers(len(items), keys, sum(map(leaf_weight, keys)))
+        if made.twin:
+            raise ShortcutError
+        self.spend(known.weight)
+        _add_keys(made, known.keys)
+        if len(made.keys or ()) > SMALL_DICT:
+            self.large[id(made)] = made
 
     def put_keys(self, target: Any, keys: Iterable[Any]) -> None:
         """``keys`` are hashed and put into ``target``."""
@@ -219,11 +252,8 @@ class Scales:
                 self._hash(key)
             else:
                 self.spend(leaf_weight(key))
-        if target.keys is None:
-            target.keys = kept
-        else:
-            target.keys += kept
-        if len(target.keys) > SMALL_DICT or any(type(key) is Node and key.weight > HEAVY for key in kept):
+        _add_keys(target, kept)
+        if len(target.keys or ()) > SMALL_DICT or any(type(key) is Node and key.weight > HEAVY for key in kept):
             self.large[id(target)] = target
 
     def _hash(self, key: Node) -> None:
@@ -285,7 +315,7 @@ class Scales:
                 "steps to hash its keys and copy its arguments (parts that are shared count every time)",
             )
 
-    def check_collisions(self, keys: list[Any]) -> None:
+    def check_collisions(self, keys: Sequence[Any]) -> None:
         """Check how often the keys of one dict or set collide, by their real hashes."""
         from safeload.collisions import longest_probe
 
@@ -335,3 +365,13 @@ class Scales:
             f"the pickle needs more than {name}={limit:,} {what}; raise Limits({name}=...) if you trust its author",
             code="limit." + name.removeprefix("max_").replace("_", "-"),
         )
+
+
+def _add_keys(target: Node, keys: Sequence[Any]) -> None:
+    """A tuple of keys is shared by several nodes; a list belongs to one."""
+    if target.keys is None:
+        target.keys = keys
+    elif type(target.keys) is list:
+        target.keys += keys
+    else:
+        target.keys = [*target.keys, *keys]

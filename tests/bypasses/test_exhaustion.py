@@ -411,6 +411,14 @@ COUNTS: dict[str, Attack] = {
     + (MADE + OLD + b"\x85R0") * 20_000 + b"N" + STOP,
     "one tuple in many calls": lambda: proto(2) + b"(" + b"N" * 100_000 + b"t" + put(1) + glob("builtins", "list") + put(0)
     + b"](" + (MADE + OLD + b"\x85R") * 20_000 + b"e" + STOP,
+    "one list of tuples in many calls": lambda: proto(2) + b"](" + b")" * 100_000 + b"e" + put(1) + glob("builtins", "len") + put(0)
+    + (MADE + OLD + b"\x85R0") * 20_000 + b"N" + STOP,
+    "one list of pairs in many calls": lambda: proto(2) + b"](" + b"K\x01N\x86" * 50_000 + b"e" + put(1) + glob("builtins", "dict") + put(0)
+    + b"](" + (MADE + OLD + b"\x85R") * 20_000 + b"e" + STOP,
+    "one list of numbers in many calls": lambda: proto(2) + b"](" + b"".join(number(i) for i in range(50_000)) + b"e" + put(1)
+    + glob("builtins", "set") + put(0) + b"](" + (MADE + OLD + b"\x85R") * 20_000 + b"e" + STOP,
+    "one list of numbers in many states": lambda: proto(2) + b"](" + b"".join(number(i) for i in range(1_100)) + b"e" + put(1)
+    + glob("collections", "OrderedDict") + put(0) + b")R" + (OLD + b"b") * 40_000 + STOP,
     "one dict in many states": lambda: proto(4) + b"}N\x85" + b"2\x86" * 22 + b"Ns" + put(1) + b"0" + glob("collections", "OrderedDict")
     + put(0) + b"0" + (MADE + b")R" + OLD + b"b0") * 20_000 + b"N" + STOP,
     "one dict in many calls": lambda: proto(4) + b"}N\x85" + b"2\x86" * 22 + b"Ns" + put(1) + b"0" + glob("collections", "OrderedDict")
