@@ -79,7 +79,10 @@ def fickling_gate(program: Program) -> GateResult:
         if known is not None:
             _cache.move_to_end(digest)
             return known
-    result = _judge(program)
+    try:
+        result = _ask_fickling(encode(program.operations[:_MAX_OPERATIONS]))
+    except Exception as error:  # noqa: BLE001 - whatever fickling stumbles over is unknown, and unknown refuses
+        return _failed(error)  # not remembered: memory may have been short, or the stack deep
     with _lock:
         _cache[digest] = result
         if len(_cache) > _CACHE_SIZE:
@@ -119,17 +122,13 @@ _SUFFIX = {
 }
 
 
-def _judge(program: Program) -> GateResult:
-    operations = program.operations[:_MAX_OPERATIONS]
-    try:
-        return _ask_fickling(encode(operations))
-    except Exception as error:  # noqa: BLE001 - whatever fickling stumbles over is unknown, and unknown refuses
-        finding = Finding(
-            "fickling.error",
-            Severity.MEDIUM,
-            f"fickling could not analyse the program ({type(error).__name__}), so it counts as unsafe",
-        )
-        return GateResult((), (finding,), "")
+def _failed(error: Exception) -> GateResult:
+    finding = Finding(
+        "fickling.error",
+        Severity.MEDIUM,
+        f"fickling could not analyse the program ({type(error).__name__}), so it counts as unsafe",
+    )
+    return GateResult((), (finding,), "")
 
 
 def _ask_fickling(encoded: bytes) -> GateResult:
