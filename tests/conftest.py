@@ -6,11 +6,16 @@ that fails by chance teaches people to ignore it. ``HYPOTHESIS_PROFILE=search`` 
 
 from __future__ import annotations
 
+import contextlib
 import os
-import sys
 
-import pytest
 from hypothesis import HealthCheck, settings
+
+# Importing dill teaches pickle's Python pickler to write code, and joblib's pickler copies that when it is imported.
+with contextlib.suppress(ImportError):
+    import dill
+
+    dill.extend(False)
 
 _SLOW_MACHINE = [HealthCheck.too_slow]
 
@@ -20,11 +25,3 @@ settings.register_profile(
 )
 settings.register_profile("search", deadline=None, suppress_health_check=_SLOW_MACHINE, max_examples=5_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "default"))
-
-
-@pytest.fixture(autouse=True)
-def plain_python_pickler() -> None:
-    """Importing dill teaches pickle's Python pickler, which joblib uses, to write code; tests that want that ask for it."""
-    dill = sys.modules.get("dill")
-    if dill is not None:
-        dill.extend(False)

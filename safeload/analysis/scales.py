@@ -38,6 +38,8 @@ SMALL_DICT = 1_024
 _HUGE = 1 << 62
 # Below this weight n, n * n / 64 comparisons are fewer than n.
 _LIGHT = 64
+# What a look at one node in a list costs, with all that may become of it.
+_LOOK = 16
 # Keys that are heavier than this are costly to compare even in a small dict.
 HEAVY = 32
 
@@ -217,9 +219,9 @@ class Scales:
         return choosable * choosable >> 6
 
     def _put_nodes(self, made: Any, items: list[Any]) -> None:
-        self.spend(6 * len(items))  # the look takes that long
+        self.spend(_LOOK * len(items))
         self.put_keys(made, items)
-        if any([type(part) is Node and part.opaque & TWIN for part in items]):
+        if any(type(part) is Node and part.opaque & TWIN for part in items):
             raise ShortcutError
         firsts = [part.items[0] for part in items if type(part) is Node and part.items]
         if firsts:
