@@ -10,7 +10,6 @@ import io
 import os
 import pickle
 import sys
-import types
 import warnings
 from typing import TYPE_CHECKING, Any
 
