@@ -98,8 +98,8 @@ def _run(memo_bits: int, code: bytes) -> re.Pattern[bytes]:
 
 
 def _memo_bits(size: int) -> int:
-    """Bits of the largest memo index in ``size`` bytes; one pattern serves all streams up to 64 KiB."""
-    return min(32, max(16, size.bit_length()))
+    """Bits of the largest memo index in ``size`` bytes; one pattern serves all streams up to 64 KiB, and then two sizes each."""
+    return min(32, max(16, size.bit_length() + 1 & ~1))
 
 
 @functools.lru_cache(maxsize=32)

@@ -51,6 +51,7 @@ class _Dialect:
     def __init__(
         self, memo: bytes, get: tuple[bytes, ...], strings: tuple[bytes, ...], numbers: tuple[bytes, ...]
     ) -> None:
+        self.seen = 0  # bytes of large streams
         self.memo = memo  # optional
         # With PUT a slot can be filled again and again: then a GET with a short index could be any number of tuples.
         self.tuple_memo = memo if memo == _MEMOIZE else b""
@@ -171,23 +172,27 @@ _FRAME = 0x95
 _FRAME_END = 11
 
 
-# The patterns for large streams take a fifth of a second to compile. Streams of medium size take the exact way until
-# that would have been worth it.
-_PATIENCE = 1 << 18
-_seen = 0
+# The patterns for large streams take a fifth of a second to compile, once for each dialect. Streams of medium size take the
+# exact way until that has cost as much.
+_PATIENCE = 1 << 21
 
 
-def _worth_compiling(size: int) -> bool:
-    global _seen  # noqa: PLW0603 - a rough count; a race costs a few milliseconds
-    _seen += size
-    return _seen >= _PATIENCE
+def _worth_compiling(size: int, protocol: int) -> bool:
+    dialect = _dialect(_generation(protocol))
+    dialect.seen += size  # a rough count; a race costs a few milliseconds
+    return dialect.seen >= _PATIENCE
+
+
+def _generation(protocol: int) -> int:
+    """The protocol that writes as ``protocol`` does."""
+    return 2 if protocol == 1 else min(protocol, 4)
 
 
 def is_harmless(code: bytes, protocol: int) -> bool:
     """Whether the canonical stream ``code``, without code-carrying opcodes, is proven harmless to hash."""
-    if len(code) > _SMALL and not _worth_compiling(len(code)):
+    if len(code) > _SMALL and not _worth_compiling(len(code), protocol):
         return False
-    dialect = _dialect(min(protocol, 4) if protocol != 1 else 2)
+    dialect = _dialect(_generation(protocol))
     return _Loose(code, dialect, small=len(code) <= _SMALL).proven(2 if protocol >= 2 else 0)
 
 
@@ -218,7 +223,7 @@ def plain_code(data: bytes) -> bytes | None:
         The stream without its frame headers, or ``None`` if it has to take the usual way.
     """
     size = len(data)
-    if size <= _SMALL or data[0] != 0x80 or data[1] not in (4, 5) or not _worth_compiling(size):
+    if size <= _SMALL or data[0] != 0x80 or data[1] not in (4, 5) or not _worth_compiling(size, data[1]):
         return None
     begun = opcodes.data_run(size).match(data, _FRAME_END, _LOOK).end()  # type: ignore[union-attr]
     if data[begun] in opcodes.CODE:  # most streams with code show it early, and need not be copied

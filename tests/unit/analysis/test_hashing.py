@@ -22,7 +22,7 @@ PRIME = (1 << 61) - 1
 @pytest.fixture(autouse=True)
 def patterns_are_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     """The patterns for large streams are used from the first stream on, not only once compiling them is worth it."""
-    monkeypatch.setattr(shapes, "_seen", shapes._PATIENCE)
+    monkeypatch.setattr(shapes, "_PATIENCE", 0)
 
 
 def long1(value: int) -> bytes:

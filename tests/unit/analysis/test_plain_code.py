@@ -19,7 +19,7 @@ from safeload.limits import DEFAULT_LIMITS
 @pytest.fixture(autouse=True)
 def patterns_are_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     """The patterns for large streams are used from the first stream on, not only once compiling them is worth it."""
-    monkeypatch.setattr(shapes, "_seen", shapes._PATIENCE)
+    monkeypatch.setattr(shapes, "_PATIENCE", 0)
 
 
 RECORDS = [{"id": index, "name": f"user {index}", "at": index / 7, "ok": index % 2 == 0} for index in range(5_000)]
@@ -95,8 +95,9 @@ def test_what_does_not_belong(value: Any) -> None:
 
 def test_medium_streams_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that loads little does not compile the large patterns; what it loads takes the exact way."""
-    monkeypatch.setattr(shapes, "_seen", 0)
     data = pickle.dumps(list(range(8_000)), 4)
+    monkeypatch.setattr(shapes._dialect(4), "seen", 0)
+    monkeypatch.setattr(shapes, "_PATIENCE", 20 * len(data))
     assert plain_code(data) is None
     for _ in range(20):
         plain_code(data)

@@ -16,7 +16,7 @@ from safeload.analysis.shapes import plain_code
 @pytest.fixture(autouse=True)
 def patterns_are_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     """The patterns for large streams are used from the first stream on, not only once compiling them is worth it."""
-    monkeypatch.setattr(shapes, "_seen", shapes._PATIENCE)
+    monkeypatch.setattr(shapes, "_PATIENCE", 0)
 
 
 def records(count: int, seed: int = 0) -> list[dict[str, Any]]:
