@@ -15,22 +15,15 @@ import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from safeload import defaults
-from safeload.artifact import (
-    ENVELOPE,
-    Demands,
-    envelope_bytes,
-    open_envelope,
-    opened_stream,
-    refuse_container,
-    require_signed,
-    signer_options,
-)
+from safeload.artifact import refuse_container
+from safeload.demands import Demands, require_signed
 from safeload.errors import FormatError
 from safeload.feed import CodeFeed
 from safeload.formats.detect import HEAD
 from safeload.formats.sources import BytesSource, source_for_file
 from safeload.loading.unpickler import RestrictedUnpickler
 from safeload.memo import MemoTracer
+from safeload.opened import ENVELOPE, envelope_bytes, open_envelope, opened_stream, signer_options
 from safeload.rebuilding import run, settle_class, users
 from safeload.verdict import Options
 

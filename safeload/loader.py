@@ -10,8 +10,9 @@ import os
 import pickle
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from safeload.artifact import Demands, load_bytes, load_file, load_path
+from safeload.artifact import load_bytes, load_file, load_path
 from safeload.audit import SILENT
+from safeload.demands import Demands
 from safeload.formats.base import WriteRequest
 from safeload.limits import DEFAULT_LIMITS, Limits
 from safeload.many import Many

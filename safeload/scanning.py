@@ -9,23 +9,15 @@ import hashlib
 import os
 from typing import TYPE_CHECKING, Any
 
-from safeload.artifact import (
-    ENVELOPE,
-    check_size,
-    is_pickled,
-    open_artifact,
-    open_envelope,
-    opened_stream,
-    payload_format,
-    request_of,
-    signer_options,
-)
+from safeload.artifact import open_artifact
+from safeload.demands import check_size, request_of
 from safeload.errors import FormatError, PolicyError, SafeloadError
 from safeload.examine import Examiner
 from safeload.findings import Finding, Report, Severity, Verdict
 from safeload.formats.base import Request
 from safeload.formats.blob import Blob, FileBlob, MemoryBlob
 from safeload.formats.sources import FileSource, source_for_file
+from safeload.opened import ENVELOPE, is_pickled, open_envelope, opened_stream, payload_format, signer_options
 from safeload.pickles import broken_judgement, finding_of, judged_stream
 from safeload.reports.result import is_no_artifact
 from safeload.verdict import Options, report_of
@@ -33,8 +25,8 @@ from safeload.verdict import Options, report_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from safeload.artifact import Demands
     from safeload.audit import Operation
+    from safeload.demands import Demands
     from safeload.envelope import Opened
     from safeload.examine import Examined
     from safeload.program import Program

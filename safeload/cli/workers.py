@@ -169,7 +169,7 @@ def _serve(connection: Connection, job: Job, inherited: list[Connection]) -> Non
 
 def _scan_in_context(stream: BinaryIO, loader: Loader, job: Job) -> Report:
     """``Loader.scan`` for an envelope that is bound to a context."""
-    from safeload.artifact import Demands
+    from safeload.demands import Demands
     from safeload.scanning import scan
     from safeload.verdict import Options
 
