@@ -13,7 +13,6 @@ array are never parsed.
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from safeload.analysis.census import Census, PieceCensus, take_census
@@ -23,7 +22,7 @@ from safeload.errors import FormatError, LimitExceededError, LoadError
 from safeload.feed import CodeFeed
 from safeload.formats.blob import MemoryBlob
 from safeload.formats.blob_source import BlobSource
-from safeload.judgements import MAX_BYTES, Judgements
+from safeload.judgements import MAX_BYTES, Judgements, Place
 from safeload.loading.unpickler import RestrictedUnpickler
 from safeload.policy.layouts import Layouts
 from safeload.program import ARRAY_WRAPPERS, Kind, Standin, producer
@@ -78,8 +77,8 @@ def judge_arrays(blob: Blob, options: Options, operation: Operation, *, skims: b
     Raises:
         SafeloadError: it is no such stream, or beyond a limit.
     """
-    key = None if skims else _key(blob, options)
-    known = None if key is None else judgements.get(key)
+    place = None if skims else _place(blob, options)
+    known = None if place is None else place.known
     if known is not None:
         with operation.child("decide", action="cached", verdict="clean", policy_digest=options.policy.digest):
             return known
@@ -88,9 +87,9 @@ def judge_arrays(blob: Blob, options: Options, operation: Operation, *, skims: b
         walk.run()
     with operation.child("decide"):
         judgement = decide(walk.census, walk.tracer, options)
-    if key is not None and not judgement.findings and _is_light(judgement.census):
+    if place is not None and not judgement.findings and _is_light(judgement.census):
         census, _, spellings, constructed = judgement[:4]
-        judgements.add(key, Judgement(census, None, spellings, constructed))
+        place.keep(Judgement(census, None, spellings, constructed))
     return judgement
 
 
@@ -99,12 +98,12 @@ judgements: Judgements[Judgement] = Judgements(entries=32)
 _MOST_KEPT = 1 << 22
 
 
-def _key(blob: Blob, options: Options) -> Any:
-    """What a judgement depends on; ``None`` if it is not worth keeping."""
+def _place(blob: Blob, options: Options) -> Place[Judgement] | None:
+    """Where the judgement is kept; ``None`` if it is not worth keeping."""
     if not isinstance(blob, MemoryBlob) or blob.size > MAX_BYTES:
         return None
-    digest = hashlib.sha256(blob.view(0, blob.size)).digest()
-    return digest, options.policy.digest, *options[1:7], options.persistent_load is None
+    rest = (options.policy.digest, *options[1:7], options.persistent_load is None)
+    return judgements.place(blob.view(0, blob.size), *rest)
 
 
 def _is_light(census: Census) -> bool:

@@ -7,6 +7,7 @@ kept, and what is kept is the list of names that may be resolved, and where arra
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -17,13 +18,66 @@ if TYPE_CHECKING:
     # Names by their spelling in the stream, and those that instances are made of.
     Known = tuple[Mapping[tuple[str, str], str], frozenset[str]]
 
-__all__ = ["MAX_BYTES", "Judgements", "Known"]
+__all__ = ["MAX_BYTES", "Judgements", "Known", "Place"]
 
 _T = TypeVar("_T")
 
 # Larger artifacts are mostly array bytes, which cost more to hash than to judge.
 MAX_BYTES = 1 << 25
 _ENTRIES = 256
+# From this length on it is worth a thread to hash beside the analysis.
+_LARGE = 1 << 20
+
+
+class Digest:
+    """The SHA-256 of some bytes, of large ones computed beside whatever else is done."""
+
+    __slots__ = ("_data", "_thread", "_value")
+
+    def __init__(self, data: bytes | memoryview) -> None:
+        self._data = data
+        self._value: bytes | None = None
+        self._thread: threading.Thread | None = None
+        if len(data) >= _LARGE:
+            self._thread = threading.Thread(target=self._compute, name="safeload-digest", daemon=True)
+            try:
+                self._thread.start()
+            except RuntimeError:  # there are too many
+                self._thread = None
+
+    def _compute(self) -> bytes:
+        value = self._value = hashlib.sha256(self._data).digest()
+        return value
+
+    def value(self) -> bytes:
+        """The digest, as soon as it is there."""
+        if self._thread is not None:
+            self._thread.join()
+        return self._value or self._compute()
+
+
+class Place(Generic[_T]):
+    """Where the judgement of some bytes is, or will be.
+
+    Attributes:
+        known: what is known of them, ``None`` if they were not judged clean.
+    """
+
+    __slots__ = ("_digest", "_judgements", "_rest", "known")
+
+    def __init__(self, judgements: Judgements[_T], data: bytes | memoryview, rest: tuple[Any, ...]) -> None:
+        self._judgements = judgements
+        self._rest = (len(data), *rest)
+        self._digest = Digest(data)
+        # Nothing of that length was judged under these: the digest can wait.
+        self.known = judgements.get(self._key()) if judgements.may_know(self._rest) else None
+
+    def _key(self) -> tuple[Any, ...]:
+        return (self._rest, self._digest.value())
+
+    def keep(self, known: _T) -> None:
+        """Remember a clean judgement."""
+        self._judgements.add(self._key(), known)
 
 
 class Judgements(Generic[_T]):
@@ -33,6 +87,15 @@ class Judgements(Generic[_T]):
         self._entries = entries
         self._lock = threading.Lock()
         self._known: OrderedDict[Any, _T] = OrderedDict()
+
+    def place(self, data: bytes | memoryview, *rest: Any) -> Place[_T]:
+        """The place for a judgement of ``data``, which depends on ``rest`` too."""
+        return Place(self, data, rest)
+
+    def may_know(self, rest: tuple[Any, ...]) -> bool:
+        """Whether any bytes were judged under ``rest``."""
+        with self._lock:
+            return any(key[0] == rest for key in self._known)
 
     def get(self, key: Any) -> _T | None:
         """What is known of a stream that was judged clean under ``key``, or ``None``."""

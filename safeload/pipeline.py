@@ -14,7 +14,6 @@ Rules, each enforced here:
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from safeload.analysis.census import Census, StreamSource, take_census
@@ -114,8 +113,8 @@ def rebuild_bytes(data: bytes, options: Options, operation: Operation, *, buffer
         return rebuild(BytesSource(data), options, operation, buffers=buffers)[0]
     if is_short(data, options):
         return rebuild_short(data, options, operation)
-    key = (hashlib.sha256(data).digest(), options.policy.digest, *options[1:7])
-    known = judgements.get(key)
+    place = judgements.place(data, options.policy.digest, *options[1:7])
+    known = place.known
     if known is not None:
         census = Census(data, [], len(data), 0, bool(known[0]), mutable=False)
         judgement = Judgement(census, spellings=known[0], constructed=known[1])
@@ -130,7 +129,7 @@ def rebuild_bytes(data: bytes, options: Options, operation: Operation, *, buffer
                 census = census_of(BytesSource(data), options, None, whole=True)
                 tracer = _analysed(census, options)
         judgement = _settled(census, tracer, options, operation)
-        judgements.add(key, (judgement.spellings or {}, judgement.constructed))
+        place.keep((judgement.spellings or {}, judgement.constructed))
     with operation.child("load"):
         return _load(judgement, options)
 

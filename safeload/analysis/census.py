@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["CUT", "Census", "PieceCensus", "SkippingSource", "StreamSource", "take_census"]
 
 # Byte literals from this length on leave the stream. Below it, copying is cheaper than a buffer's bookkeeping.
-CUT = 1 << 15
+CUT = 1 << 13
 _HIGHEST_PROTOCOL = 5
 _FRAME_HEADER = 9
 _NEXT_BUFFER = b"\x97"

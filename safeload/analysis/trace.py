@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Tracer", "legacy_name", "policy_name"]
 
 _CONTAINERS = frozenset({list, dict, Keywords})
+_NO_CONTAINER = _CONTAINERS.isdisjoint
 _bare: Any = object.__new__
 _new_use = tuple.__new__  # what Use() does, at a third of the cost
 # A call of one of these makes an instance of the class in its first argument (CPython, Lib/copyreg.py).
@@ -165,19 +166,12 @@ class Tracer:
 
     def _kept(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
         """A snapshot of ``args``; a stream that passes a large list again and again runs into the limit."""
-        for item in args:
-            kind = type(item)
-            if kind in _CONTAINERS:
-                break
-            if kind is tuple:
-                for part in item:
-                    if type(part) in _CONTAINERS:
-                        break
-                else:
-                    continue
-                break
-        else:
-            return args  # nothing in it can change
+        if _NO_CONTAINER(map(type, args)):
+            for item in args:
+                if type(item) is tuple and not _NO_CONTAINER(map(type, item)):
+                    break
+            else:
+                return args  # nothing in it can change
         kept = snapshot(args, self._note_bytes)
         for item in kept:
             if type(item) in _CONTAINERS:
