@@ -83,7 +83,8 @@ def decide(census: Census, tracer: Tracer, options: Options) -> Judgement:
         named = {finding.evidence for finding in refused}
         rest = Program.of(use for use in program.uses if use.name in named or use.name.replace(":", ".") in named)
         counted = fickling_gate(rest).by_name
-        notes = tuple(note for note in notes if note not in counted)
+        told = frozenset(counted)
+        notes = tuple(note for note in notes if note not in told)
         findings += [*_with_evidence(refused, program), *counted]
     findings = sorted(dict.fromkeys(findings), key=_order)
     constructed = frozenset(name for kind, name in program.operations if kind is Kind.CONSTRUCT)
