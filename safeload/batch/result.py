@@ -10,7 +10,7 @@ from safeload.findings import Report, Verdict
 __all__ = ["Counts", "Result"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Result:
     """How it ended for one item.
 
@@ -28,6 +28,16 @@ class Result:
     value: Any = None
     error: Exception | None = None
     skipped: bool = False
+
+    def __repr__(self) -> str:
+        """Without what was loaded, which may be large, and secret."""
+        if self.error is not None:
+            how = f"{type(self.error).__name__}: {self.error}".partition("\n")[0]
+        elif self.skipped:
+            how = "skipped"
+        else:
+            how = str(self.report.verdict) if self.report is not None else type(self.value).__name__
+        return f"<Result {self.index} of {self.source!r:.100}: {how}>"
 
     @property
     def ok(self) -> bool:

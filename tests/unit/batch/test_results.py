@@ -32,6 +32,18 @@ def files(tmp_path):
     return paths
 
 
+def test_results_print_without_what_was_loaded(tmp_path):
+    """Logs of a run hold no payload, and a line is a line."""
+    (tmp_path / "x.pkl").write_bytes(pickle.dumps({"password": "hunter2" * 1000}))
+    (tmp_path / "y.pkl").write_bytes(pickle.dumps(Hostile()))
+    loaded, refused = safeload.load_many([tmp_path / "x.pkl", tmp_path / "y.pkl"])
+    assert repr(loaded).endswith("x.pkl'): dict>")
+    assert "PolicyError" in repr(refused)
+    assert "\n" not in repr(refused)
+    [scanned] = safeload.scan_many([tmp_path / "x.pkl"])
+    assert repr(scanned).endswith(": clean>")
+
+
 def test_results_are_in_the_order_of_the_sources(files):
     """Callers zip results with what they asked for."""
     results = list(safeload.load_many(files, jobs=2))
