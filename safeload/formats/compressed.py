@@ -76,6 +76,12 @@ class Compressed:
         except SafeloadError:
             raise
         except Exception as error:
+            if str(error).startswith("Memory usage limit"):
+                raise LimitExceededError(
+                    f"the {self.name} data ask for more memory to be unpacked than any encoder's own settings do; compress them again",
+                    code="limit.memory",
+                    stage="read",
+                ) from error
             raise FormatError(
                 f"the {self.name} data are damaged and cannot be unpacked; fetch the file again",
                 code="format.compressed",

@@ -8,6 +8,7 @@ from typing import Any
 __all__ = [
     "HEAD",
     "begins_safetensors",
+    "is_more_than_tar",
     "is_pickle_head",
     "is_torch_legacy",
     "known_container",
@@ -23,7 +24,7 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"\x1f\x8b", "gzip"),
     (b"BZh", "bzip2"),
     (b"\xfd7zXZ\x00", "xz"),
-    (b"]\x00\x00", "lzma"),
+    (b"]\x00", "lzma"),
     (b"(\xb5/\xfd", "zstd"),
     (b"\x04\x22\x4d\x18", "lz4"),
     (b"x\x01", "zlib"),
@@ -47,27 +48,53 @@ def known_container(head: bytes) -> str | None:
     """
     if head.startswith(_LFS):
         return "git-lfs-pointer"
-    if head[257:262] == b"ustar":
-        return "tar"
+    return "tar" if head[257:262] == b"ustar" else _by_magic(head)
+
+
+def _by_magic(head: bytes) -> str | None:
     name = next((name for magic, name in _MAGIC if head.startswith(magic)), None)
     return name if name not in _WEAK or _unpacks(head, name) else None
 
 
 # Magic that text begins with as well: a look whether the bytes behind it can be unpacked tells.
 _WEAK = frozenset({"zlib", "lzma", "bzip2"})
+# Where these bytes are the name of the first file in a tar archive, nobody takes the archive for what they could begin.
+_NAMES = frozenset({"gguf", "7z", "rar"})
+_ZF = re.compile(rb"ZF\s*[-+]?(?:0[xX])?[0-9a-fA-F_]+\s*")
+_ZF_SIZE = 21
+
+
+def is_more_than_tar(head: bytes) -> bool:
+    """Whether a tar archive with this ``head`` is something else too: the name of its first file can be anything."""
+    name = _by_magic(head)
+    if name == "joblib-zf":
+        return _ZF.fullmatch(head[:_ZF_SIZE]) is not None
+    return (name is not None and name not in _NAMES) or is_torch_legacy(head) or begins_safetensors(head)
 
 
 def _unpacks(head: bytes, name: str) -> bool:
     if name == "bzip2":
         return head[4:10] in _BZIP2_BLOCKS
+    if name == "lzma" and int.from_bytes(head[1:5], "little") > _LZMA_MEMORY:
+        return _is_lzma_size(int.from_bytes(head[1:5], "little"))
     import lzma
     import zlib
 
-    inner: Any = zlib.decompressobj() if name == "zlib" else lzma.LZMADecompressor(lzma.FORMAT_ALONE, memlimit=1 << 28)
+    inner: Any = zlib.decompressobj() if name == "zlib" else lzma.LZMADecompressor(lzma.FORMAT_ALONE)
     try:
         return bool(inner.decompress(head, HEAD)) or inner.eof or len(head) >= HEAD
     except (zlib.error, lzma.LZMAError):
         return False
+
+
+# A dictionary above this is not unpacked (containers.lzma_file), but a program that unpacks it anyway may be there.
+_LZMA_MEMORY = 1 << 28
+
+
+def _is_lzma_size(size: int) -> bool:
+    """Whether a dictionary is as large as encoders make it and liblzma wants it: 2^n, 2^n + 2^(n-1), or all."""
+    ones = size.bit_count()
+    return size == 0xFFFFFFFF or ones == 1 or (ones == 2 and bool(size & size << 1))
 
 
 # The magic of a block, and of the end of a file without one.

@@ -72,12 +72,19 @@ class Inflate:
 
 
 class Budget:
-    """What the compressed parts of one artifact may still unpack to, together."""
+    """What the compressed parts of one artifact may still unpack to, together.
 
-    __slots__ = ("_left", "_limit")
+    Args:
+        limits: the bounds.
+        packed: bytes of the whole artifact if known: many parts, each too small for :func:`check_ratio`, are a bomb as well.
+    """
 
-    def __init__(self, limits: Limits) -> None:
+    __slots__ = ("_left", "_limit", "_limits", "packed")
+
+    def __init__(self, limits: Limits, packed: int | None = None) -> None:
+        self._limits = limits
         self._limit = self._left = limits.max_unpacked_bytes
+        self.packed = packed
 
     def spend(self, size: int) -> None:
         """Note ``size`` more bytes.
@@ -93,13 +100,15 @@ class Budget:
                 code="limit.unpacked-bytes",
                 stage="read",
             )
+        if self.packed is not None:
+            check_ratio(self._limit - self._left, self.packed, self._limits)
 
 
 def check_ratio(unpacked: int, packed: int, limits: Limits) -> None:
     """Refuse what packs suspiciously well.
 
     Raises:
-        LimitExceededError: over 64 MiB came of less than the ``max_ratio``-th part.
+        LimitExceededError: over 64 MiB come of less than the ``max_ratio``-th part.
     """
     if unpacked > RATIO_FROM and unpacked > packed * limits.max_ratio:
         _bomb(limits)

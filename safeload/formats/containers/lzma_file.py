@@ -1,4 +1,7 @@
-"""The older format of lzma ("alone"), one stream. It has no magic: common properties, and a start that can be unpacked."""
+"""The older format of lzma ("alone"), one stream. It has no magic: the usual properties, and a start that can be unpacked.
+
+joblib knows it by these properties and nothing else, whatever the dictionary's size.
+"""
 
 from __future__ import annotations
 
@@ -20,4 +23,4 @@ def _decompressor() -> Decompressor:
     return lzma.LZMADecompressor(lzma.FORMAT_ALONE, memlimit=_MEMORY)
 
 
-FORMAT = Compressed("lzma", (b"]\x00\x00",), _decompressor, several=False, weak=True)
+FORMAT = Compressed("lzma", (b"]\x00",), _decompressor, several=False, weak=True)
