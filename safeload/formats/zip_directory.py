@@ -8,6 +8,7 @@ The format: PKWARE APPNOTE 6.3.10. The readers: CPython's ``zipfile``, miniz (in
 
 from __future__ import annotations
 
+import contextlib
 import struct
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
@@ -17,7 +18,16 @@ if TYPE_CHECKING:
     from safeload.formats.blob import Blob
     from safeload.limits import Limits
 
-__all__ = ["Directory", "ZipEntry", "disagree", "extra_fields", "find_directory", "read_entries", "wide_sizes"]
+__all__ = [
+    "Directory",
+    "ZipEntry",
+    "disagree",
+    "extra_fields",
+    "find_directory",
+    "looked_for",
+    "read_entries",
+    "wide_sizes",
+]
 
 _END, _END64, _LOCATOR, _CENTRAL = b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07", b"PK\x01\x02"
 _END_RECORD = struct.Struct("<4s4H2LH")
@@ -96,6 +106,27 @@ def find_directory(blob: Blob) -> Directory | None:
     if prefix < 0:
         disagree("its directory lies outside")
     return Directory(offset + prefix, size, count, prefix)
+
+
+def looked_for(blob: Blob) -> list[tuple[int, int]]:
+    """Where ``zipfile`` would find archives with entries, however little the rest of them fits together: each from byte to byte.
+
+    It takes the last end record in the last 64 KiB, whatever follows it, and a zip64 record only where that is well-formed.
+    """
+    tail = blob.tail(_END_RECORD.size + _COMMENT)
+    at = tail.rfind(_END)
+    if at < 0 or at + _END_RECORD.size > len(tail):
+        return []
+    _, _, _, here, count, size, offset, _ = _END_RECORD.unpack_from(tail, at)
+    end = blob.size - len(tail) + at
+    found = [(count, size, offset, end)]
+    with contextlib.suppress(FormatError):
+        found.append(_widened(blob, end, (here, count, size, offset))[1:])
+    return [
+        (behind - size - offset, end + _END_RECORD.size)
+        for count, size, offset, behind in found
+        if count and behind - size >= 0 and blob.read(behind - size, min(4, size)) == _CENTRAL
+    ]
 
 
 def _occurrences(tail: bytes) -> list[int]:

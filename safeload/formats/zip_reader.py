@@ -9,6 +9,7 @@ Nothing is ever written to disk, and a name is never a path.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import struct
 import weakref
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING
 from safeload.errors import FormatError, SafeloadError, TruncatedError
 from safeload.formats.blob import Blob, MemoryBlob
 from safeload.formats.detect import looks_like_pickle_head
+from safeload.formats.tar_reader import is_tar, read_tar
 from safeload.formats.unpacking import Budget, LazyBlob, check_ratio
 from safeload.formats.zip_directory import (
     DESCRIPTOR,
@@ -26,6 +28,7 @@ from safeload.formats.zip_directory import (
     disagree,
     extra_fields,
     find_directory,
+    looked_for,
     read_entries,
     wide_sizes,
 )
@@ -66,16 +69,26 @@ def zip_names(blob: Blob) -> tuple[str, ...] | None:
 def has_zip_behind(blob: Blob) -> bool:
     """Whether a zip archive ends where ``blob`` ends, with something else in front: some programs would read the archive.
 
-    A pickle whose data end like an archive is a pickle: no reader looks for one there.
+    Python's ``zipfile`` takes the last end record in the file's last 64 KiB, whatever follows it. A pickle whose data end like an archive
+    is a pickle: no reader looks for one there.
     """
     head = blob.head(4)
     if head in (_LOCAL, _EMPTY) or looks_like_pickle_head(head):
         return False
-    try:
+    with contextlib.suppress(SafeloadError, OSError):
         found = find_directory(blob)
-        return found is not None and (not found.announced or blob.read(found.offset, 4) == b"PK\x01\x02")
-    except (SafeloadError, OSError):
-        return False
+        if found is not None and not found.announced:
+            return True
+    with contextlib.suppress(SafeloadError, OSError):
+        return any(not _is_member(blob, start, end) for start, end in looked_for(blob))
+    return False
+
+
+def _is_member(blob: Blob, start: int, end: int) -> bool:
+    """Whether these bytes lie in one file of a tar archive, which is examined for itself."""
+    return is_tar(blob) and any(
+        entry.data <= start and end <= entry.data + entry.size for entry in read_tar(blob, DEFAULT_LIMITS)
+    )
 
 
 _known: weakref.WeakKeyDictionary[Blob, tuple[Directory, list[ZipEntry]]] = weakref.WeakKeyDictionary()

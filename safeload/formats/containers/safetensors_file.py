@@ -4,7 +4,7 @@ Loads as a dict of NumPy arrays, or with ``member=`` as one of them, without rea
 kept as unsigned integers with its name in the metadata, as :mod:`safeload.formats.torch_arrays` has it.
 
 Rules: the header is strict JSON without duplicate keys; the tensors fill the file from the header to the end, without holes and
-without overlaps, each with the bytes that its dtype and shape need. What is a pickle as well is refused.
+without overlaps, each with the bytes that its dtype and shape need.
 """
 
 from __future__ import annotations
@@ -62,17 +62,7 @@ class _Safetensors:
 
     def split(self, blob: Blob, request: Request) -> _Split:
         """The header, checked."""
-        _refuse_pickle(blob, request)
         return _Split(blob, request)
-
-
-def _refuse_pickle(blob: Blob, request: Request) -> None:
-    """Refuse what a program that unpickles it would run."""
-    if request.pickles is not None and request.pickles.acts(blob):
-        raise FormatError(
-            "the file is a pickle and safetensors at once: programs would read different things from it, so it is refused",
-            code="format.polyglot",
-        )
 
 
 class _Split:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from safeload.errors import FormatError
 from safeload.formats.archives import ArchiveSplit, chosen
-from safeload.formats.base import GENERIC, NO, Member
+from safeload.formats.base import GENERIC, NO, SPECIFIC, Member
+from safeload.formats.detect import HEAD, is_more_than_tar
 from safeload.formats.tar_reader import is_tar, read_tar
 
 if TYPE_CHECKING:
@@ -22,9 +24,16 @@ class _Tar:
     name = "tar"
 
     def recognise(self, blob: Blob) -> int:
-        return GENERIC if is_tar(blob) else NO
+        # PyTorch looks for a tar archive before it looks for its own magic number, other programs for theirs.
+        return NO if not is_tar(blob) else SPECIFIC if is_more_than_tar(blob.head(HEAD)) else GENERIC
 
     def split(self, blob: Blob, request: Request) -> ArchiveSplit:
+        if is_more_than_tar(blob.head(HEAD)):
+            raise FormatError(
+                "the file is a tar archive and begins as a file of another format: programs would read different things from it, "
+                "so it is refused",
+                code="format.polyglot",
+            )
         entries = read_tar(blob, request.limits)
         if request.loading:
             entry = entries[chosen([entry.name for entry in entries], request.member, self.name)]
