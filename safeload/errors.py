@@ -13,7 +13,7 @@ import pickle
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from safeload.findings import Report, Suggestion
 
@@ -52,8 +52,10 @@ class SafeloadError(Exception):
 
     default_code: ClassVar[str] = "safeload.error"
     default_stage: ClassVar[str] = ""
-    # Set by the census: gives the well-formed part of a broken stream (canonical) and its protocol.
-    broken_stream: tuple[Callable[[], bytes], int] | None = None
+    # Set by the census: gives the well-formed part of a broken stream (canonical), its protocol and its buffers.
+    broken_stream: tuple[Callable[[], bytes], int, Sequence[Any]] | None = None
+    # Set by the census: whether other unpicklers may go on where it stopped.
+    others_go_on: bool = False
     # Set by the census: how many bytes of the broken stream made sense.
     stopped_at: int | None = None
 

@@ -20,12 +20,12 @@ from safeload.formats.base import Stream
 from safeload.formats.blob import MemoryBlob
 from safeload.formats.blob_source import BlobSource
 from safeload.formats.containers import detect, formats
-from safeload.formats.detect import HEAD, is_pickle_head
+from safeload.formats.detect import HEAD, is_pickle_head, is_torch_legacy
 from safeload.formats.unpacking import Budget
 from safeload.peeking import PickleLook
 from safeload.pickles import any_encoding, broken_judgement, finding_of, internal_error, judge_streams, judged_stream
 from safeload.pipeline import has_arrays, judge
-from safeload.program import Program
+from safeload.program import Kind, Program
 from safeload.rebuilding import load_code, load_data
 from safeload.reports.result import is_no_artifact
 from safeload.verdict import refusal, report_of
@@ -51,7 +51,8 @@ class Examiner:
     """
 
     def __init__(self, request: Request, options: Options, operation: Operation) -> None:
-        self.request = request._replace(budget=request.budget or Budget(request.limits), pickles=PickleLook(options))
+        self._budget = request.budget or Budget(request.limits)
+        self.request = request._replace(budget=self._budget, pickles=PickleLook(options))
         self.options = options
         self.operation = operation
         self._members = 0
@@ -78,6 +79,8 @@ class Examiner:
         """
         examined = Examined(name, blob, mmap=self.request.mmap, needed=needed)
         request = request or self.request
+        if not depth:
+            self._budget.packed = blob.size
         try:
             if depth > self.request.limits.max_depth:
                 raise LimitExceededError(
@@ -95,6 +98,7 @@ class Examiner:
                 self._pickles(examined)
             else:
                 examined.container = form.name
+                self._only(form, blob)
                 self._split(examined, form.split(blob, request if needed else request._replace(loading=False)), depth)
         except SafeloadError as error:
             examined.fail(error)
@@ -117,6 +121,20 @@ class Examiner:
                 )
         return None
 
+    def _only(self, form: Format, blob: Blob) -> None:
+        """Refuse what is in a container for some programs, and a pickle that acts for those that unpickle it.
+
+        Some formats begin with bytes that the author chooses: a tar archive with a name, zstd with a frame to be skipped.
+        """
+        head = blob.head(HEAD)
+        if is_pickle_head(head) or is_torch_legacy(head):  # judged as pickles
+            return
+        if self.request.pickles is not None and self.request.pickles.acts(blob):
+            raise FormatError(
+                f"the file is a pickle and {form.name} at once: programs would read different things from it, so it is refused",
+                code="format.polyglot",
+            )
+
     def _pickles(self, examined: Examined) -> None:
         """An artifact in no container: a pickle, or nothing that is known."""
         blob = examined.blob
@@ -136,11 +154,30 @@ class Examiner:
         examined.findings += found.findings
         if found.arrays:
             self._split(examined, formats()["joblib"].split(blob, self.request), 0)
+            if found.error is not None:
+                self._unpickled(examined, found.error)
         elif isinstance(found.error, FormatError):
             examined.container = "unknown"
             examined.findings.append(no_artifact("is not an artifact of a format that safeload knows"))
         elif found.error is not None:
             examined.fail(found.error)
+
+    def _unpickled(self, examined: Examined, error: SafeloadError) -> None:
+        """A joblib file for a program that unpickles it: the bytes of its first array are opcodes, ``error`` is where it stops."""
+        broken = broken_judgement(error, self.options)
+        if broken is None or broken.program is None:
+            return
+        known = {
+            (use.kind, use.name) for judged in examined.judgements if judged.program for use in judged.program.uses
+        }
+        more = {(use.kind, use.name) for use in broken.program.uses} - known
+        if any(kind not in (Kind.REFERENCE, Kind.PERSISTENT) for kind, _ in more):
+            message = (
+                "the bytes of an array are opcodes that a program runs which unpickles the file: joblib would read something else "
+                "from it than pickle, so it is refused"
+            )
+            examined.fail(FormatError(message, code="format.polyglot"))
+            examined.judgements.append(broken)
 
     def _split(self, examined: Examined, split: Split, depth: int) -> None:
         examined.split = split

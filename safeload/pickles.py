@@ -39,7 +39,7 @@ class Pickles(NamedTuple):
     """What was found: the streams judged, findings about the file as a whole, and its container.
 
     ``error`` is what stopped at the first byte where the artifact is no pickle at all; ``arrays``: it is to be read by
-    :mod:`safeload.arraystreams`.
+    :mod:`safeload.arraystreams`, and ``error`` is where a plain unpickler comes to the first array.
     """
 
     judgements: list[Judgement]
@@ -72,7 +72,7 @@ def judge_streams(blob: Blob, options: Options, operation: Operation) -> Pickles
 def _stopped(found: Pickles, blob: Blob, position: int, error: SafeloadError, options: Options) -> Pickles:
     """The result when the stream at ``position`` cannot be judged."""
     if not found.judgements and has_arrays(error):
-        return found._replace(arrays=True)
+        return found._replace(arrays=True, error=error)
     broken = broken_judgement(error, options)
     judgements, findings = found.judgements, found.findings
     if broken is None and not judgements and not looks_like_pickle_head(blob.head(2)):
@@ -137,8 +137,8 @@ def broken_judgement(error: SafeloadError, options: Options) -> Judgement | None
     """What the stream would have done before it breaks."""
     if error.broken_stream is None:
         return None
-    code, protocol = error.broken_stream
-    return judge_broken(code(), protocol, options)
+    code, protocol, buffers = error.broken_stream
+    return judge_broken(code(), protocol, options, buffers)
 
 
 def finding_of(error: SafeloadError, location: str = "") -> Finding:

@@ -26,7 +26,7 @@ from safeload.rebuilding import load_code, load_data, load_plain, pause
 from safeload.verdict import COMPUTED_CLASS, Judgement, Options, decide, refuse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from safeload.analysis.trace import Tracer
     from safeload.audit import Operation
@@ -189,7 +189,7 @@ def judge(
         return decide(census, tracer, options)
 
 
-def judge_broken(code: bytes, protocol: int, options: Options) -> Judgement | None:
+def judge_broken(code: bytes, protocol: int, options: Options, buffers: Sequence[Any] = ()) -> Judgement | None:
     """Judge what a stream would do before the place where it breaks; ``None`` if it would do nothing.
 
     ``pickle.load`` executes opcodes as they come: a payload followed by rubbish still fires. To ask for a persistent id is to
@@ -200,17 +200,19 @@ def judge_broken(code: bytes, protocol: int, options: Options) -> Judgement | No
     from safeload.program import Kind
 
     tracer = Tracer(options.limits, fix_imports=options.fix_imports, named=options.named)
-    census = Census(code, [], len(code), protocol, has_code=True, mutable=False)
+    # What stands for the bytes of an array in a joblib file is nothing that an unpickler takes.
+    literals = [item if isinstance(item, bytes | bytearray | memoryview) else b"" for item in buffers]
+    census = Census(code, literals, len(code), protocol, has_code=True, mutable=False)
     try:
         with contextlib.suppress(FormatError):
-            KeyWalk(options.limits).walk(code)
+            KeyWalk(options.limits).walk(code, literals)
         try:
-            tracer.trace(code, protocol)
+            tracer.trace(code, protocol, literals)
         except FormatError as error:
             if error.code == COMPUTED_CLASS:
                 tracer = Tracer(options.limits, fix_imports=options.fix_imports, makes_classes=True)
                 with contextlib.suppress(FormatError):
-                    tracer.trace(code, protocol)
+                    tracer.trace(code, protocol, literals)
     except SafeloadError:
         return None
     acts = any(use.kind is not Kind.PERSISTENT for use in tracer.uses)
@@ -277,10 +279,12 @@ def _trace(census: Census, options: Options) -> Tracer:
                 tracer = new_tracer(options, makes_classes=True)  # refused by decide(); this is to see all of it
                 tracer.trace(census.code, census.protocol, census.buffers)
     except SafeloadError as error:
-        error.broken_stream = (lambda: census.code), census.protocol
+        error.broken_stream = (lambda: census.code), census.protocol, census.buffers
         raise
     if not ARRAY_WRAPPERS.isdisjoint(tracer.spellings.values()):
-        raise FormatError("array bytes stand between the opcodes of this stream", code=ARRAYS)
+        arrays = FormatError("array bytes stand between the opcodes of this stream", code=ARRAYS)
+        arrays.broken_stream = (lambda: census.code), census.protocol, census.buffers
+        raise arrays
     return tracer
 
 

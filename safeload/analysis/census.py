@@ -16,6 +16,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol
 
 from safeload.analysis import opcodes
+from safeload.analysis.others import others_go_on
 from safeload.errors import (
     FormatError,
     LimitExceededError,
@@ -40,6 +41,7 @@ _FRAME_HEADER = 9
 _NEXT_BUFFER = b"\x97"
 _POP_NEXT_BUFFER = b"0\x97"
 _BUILD = 0x62
+_LINE = 1 << 13  # of the place where a census stops, so much is looked at
 # Opcodes with an argument of fixed length: how long they are together.
 _FIXED = {0x4B: 2, 0x4D: 3, 0x4A: 5, 0x47: 9, 0x68: 2, 0x71: 2, 0x6A: 5, 0x72: 5}
 _TEXT = b"FSVILgpP"
@@ -220,8 +222,10 @@ class _Walk:
         try:
             yield
         except SafeloadError as error:
-            error.broken_stream = self.code_so_far, self.protocol
+            error.broken_stream = self.code_so_far, self.protocol, self.buffers
             error.stopped_at = self.where()
+            rest = self.source.data[self.pos : self.pos + _LINE]
+            error.others_go_on = others_go_on(error, bytes(rest), framed=self.frame_end >= 0)
             raise
 
     def run(self) -> Census | None:
@@ -324,10 +328,10 @@ class _Walk:
         data = self.source.data
         length = int.from_bytes(data[pos + 1 : pos + _FRAME_HEADER], "little")
         self.check_size(length)
+        if not self.source.more(pos + _FRAME_HEADER + length):
+            self.truncated()
         self.parts.append(data[self.start : pos])
         self.pos = self.start = pos + _FRAME_HEADER
-        if not self.source.more(self.pos + length):
-            self.truncated()
         self.grown()
         self.frame_end = self.pos + length
 

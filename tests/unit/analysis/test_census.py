@@ -217,9 +217,10 @@ def test_broken_streams_keep_what_they_would_do() -> None:
     with pytest.raises(SafeloadError) as caught:
         census(b"\x80\x04\x95" + struct.pack("<Q", 12) + b"cos\nsystem\n)R\xff")
     assert caught.value.broken_stream is not None
-    code, protocol = caught.value.broken_stream
+    code, protocol, buffers = caught.value.broken_stream
     assert code() == b"\x80\x04cos\nsystem\n)R"
     assert protocol == 4
+    assert not buffers
 
 
 def test_many_frames_and_literals() -> None:
