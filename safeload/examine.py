@@ -25,7 +25,7 @@ from safeload.formats.unpacking import Budget
 from safeload.peeking import PickleLook
 from safeload.pickles import any_encoding, broken_judgement, finding_of, internal_error, judge_streams, judged_stream
 from safeload.pipeline import has_arrays, judge
-from safeload.program import Kind, Program
+from safeload.program import Program
 from safeload.rebuilding import load_code, load_data
 from safeload.reports.result import is_no_artifact
 from safeload.verdict import refusal, report_of
@@ -52,7 +52,8 @@ class Examiner:
 
     def __init__(self, request: Request, options: Options, operation: Operation) -> None:
         self._budget = request.budget or Budget(request.limits)
-        self.request = request._replace(budget=self._budget, pickles=PickleLook(options))
+        self._look = PickleLook(options)
+        self.request = request._replace(budget=self._budget, pickles=self._look)
         self.options = options
         self.operation = operation
         self._members = 0
@@ -129,7 +130,7 @@ class Examiner:
         head = blob.head(HEAD)
         if is_pickle_head(head) or is_torch_legacy(head):  # judged as pickles
             return
-        if self.request.pickles is not None and self.request.pickles.acts(blob):
+        if self._look.acts(blob):
             raise FormatError(
                 f"the file is a pickle and {form.name} at once: programs would read different things from it, so it is refused",
                 code="format.polyglot",
@@ -164,19 +165,18 @@ class Examiner:
 
     def _unpickled(self, examined: Examined, error: SafeloadError) -> None:
         """A joblib file for a program that unpickles it: the bytes of its first array are opcodes, ``error`` is where it stops."""
-        broken = broken_judgement(error, self.options)
-        if broken is None or broken.program is None:
-            return
         known = {
             (use.kind, use.name) for judged in examined.judgements if judged.program for use in judged.program.uses
         }
-        more = {(use.kind, use.name) for use in broken.program.uses} - known
-        if any(kind not in (Kind.REFERENCE, Kind.PERSISTENT) for kind, _ in more):
-            message = (
-                "the bytes of an array are opcodes that a program runs which unpickles the file: joblib would read something else "
-                "from it than pickle, so it is refused"
-            )
-            examined.fail(FormatError(message, code="format.polyglot"))
+        if not self._look.acts_beside(examined.blob, error, known):
+            return
+        message = (
+            "the bytes of an array are opcodes that a program runs which unpickles the file: joblib would read something else "
+            "from it than pickle, so it is refused"
+        )
+        examined.fail(FormatError(message, code="format.polyglot"))
+        broken = broken_judgement(error, self.options)
+        if broken is not None:
             examined.judgements.append(broken)
 
     def _split(self, examined: Examined, split: Split, depth: int) -> None:

@@ -8,15 +8,22 @@ file of another format would act as a pickle. Loads nothing. Rule: in doubt it w
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any
+import io
+import pickletools
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from safeload.analysis.census import take_census
 from safeload.analysis.others import PUSHES
 from safeload.errors import FormatError, LimitExceededError, SafeloadError
 from safeload.formats.blob_source import BlobSource
+from safeload.formats.pickled_bytes import ACTS, IMPORTS
+from safeload.program import Kind
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from safeload.formats.blob import Blob
+    from safeload.program import Use
     from safeload.verdict import Options
 
 __all__ = ["PickleLook"]
@@ -24,7 +31,18 @@ __all__ = ["PickleLook"]
 # The first bytes of some honest files (the length of a header, a date) are whole pickles of a number.
 _TRIFLE = 9
 _FIRST = frozenset(bytes([opcode]) for opcode in PUSHES)
+_LOOKED_AT = 1 << 20
+_MOST_STOPS = 1_000
+_NUMBERS = (b"I", b"L", b"F", b"g", b"p")  # C reads them up to a zero byte
+_PROTO = b"\x80"
 _END = b"N."  # behind what made sense: whether the unpickler comes so far
+
+
+class _Reading(NamedTuple):
+    """What an unpickler does with a file, as far as is known, and whether it may go on and act where that ends."""
+
+    uses: list[Use]
+    goes_on: bool
 
 
 class PickleLook:
@@ -44,28 +62,67 @@ class PickleLook:
         try:
             return self.size(blob, 0) > _TRIFLE
         except SafeloadError as error:
-            return self._acts_before(error)
+            reading = self._read_on(blob, error)
+        if reading.uses:  # without an answer to a persistent id every unpickler stops there
+            return reading.uses[0].kind is not Kind.PERSISTENT
+        return reading.goes_on
 
-    def _acts_before(self, error: SafeloadError) -> bool:
-        """Whether it imports or calls something before the place where a census stopped, or may do so behind it."""
+    def acts_beside(self, blob: Blob, error: SafeloadError, known: set[tuple[Kind, str]]) -> bool:
+        """Whether a program that unpickles a joblib file would do more than what is ``known`` of it.
+
+        ``error`` is where a census stops that takes the bytes of the first array for opcodes. An array of objects is a pickle with
+        a memo of its own, so that such a program finds another module's name there, under a name that is known.
+        """
+        reading = self._read_on(blob, error)
+        names = {(kind, _attribute(name)) for kind, name in known}
+        more = {use.kind for use in reading.uses if (use.kind, _attribute(use.name)) not in names}
+        return bool(more - {Kind.REFERENCE, Kind.PERSISTENT}) or reading.goes_on
+
+    def _read_on(self, blob: Blob, error: SafeloadError) -> _Reading:
+        """Read as unpicklers do that take more than a census, which stopped with ``error`` at the first stream of ``blob``.
+
+        One pickle inside of another, as that of an array of objects in a joblib file, is no end for them.
+        """
+        code, buffers, at = b"", list[Any](), 0
+        stopped: SafeloadError | None = error
+        protocol = error.broken_stream[1] if error.broken_stream is not None else 0
+        for _ in range(_MOST_STOPS):
+            if stopped is None or stopped.broken_stream is None:
+                break
+            code += stopped.broken_stream[0]()
+            buffers += stopped.broken_stream[2]
+            if stopped.stopped_at is None:  # the stream is whole
+                stopped = None
+                break
+            at += stopped.stopped_at
+            if not stopped.others_go_on or blob.read(at, 1) != _PROTO:
+                break
+            try:
+                census = take_census(BlobSource(blob, at, skims=True), self._options.limits, None)
+                code, stopped = code + census.code, None
+                buffers += census.buffers
+            except SafeloadError as another:
+                stopped = another
+        uses, stop = self._traced(code if stopped is None else code + _END, protocol, buffers)
+        if stop is not None:
+            return _Reading(uses, goes_on=isinstance(stop, LimitExceededError))
+        goes_on = stopped is not None and stopped.others_go_on
+        return _Reading(uses, goes_on=goes_on and _acts_somehow(blob.read(at, min(_LOOKED_AT, blob.size - at))))
+
+    def _traced(self, code: bytes, protocol: int, buffers: Iterable[Any]) -> tuple[list[Use], SafeloadError | None]:
+        """What a stream does, and what stops the unpickler before its end, if anything does."""
         from safeload.analysis.hashing import KeyWalk
         from safeload.analysis.trace import Tracer
-        from safeload.program import Kind
 
-        if error.broken_stream is None:
-            return True
-        code, protocol, buffers = error.broken_stream
+        literals = [item if isinstance(item, bytes | bytearray | memoryview) else b"" for item in buffers]
         tracer = Tracer(self._options.limits, encoding="latin1")
-        stop: SafeloadError | None = None
         try:
             with contextlib.suppress(FormatError):
-                KeyWalk(self._options.limits).walk(code(), buffers)
-            tracer.trace(code() + _END, protocol, buffers)
-        except SafeloadError as stopped:
-            stop = stopped
-        if tracer.uses:  # without an answer to a persistent id every unpickler stops there
-            return tracer.uses[0].kind is not Kind.PERSISTENT
-        return error.others_go_on if stop is None else isinstance(stop, LimitExceededError)
+                KeyWalk(self._options.limits).walk(code, literals)
+            tracer.trace(code, protocol, literals)
+        except SafeloadError as stop:
+            return tracer.uses, stop
+        return tracer.uses, None
 
     def value(self, blob: Blob) -> Any:
         """What the pickle holds."""
@@ -77,3 +134,28 @@ class PickleLook:
         KeyWalk(options.limits).walk(census.code, census.buffers)
         tracer = Tracer(options.limits, encoding="latin1")
         return tracer.trace(census.code, census.protocol, census.buffers)
+
+
+def _attribute(name: str) -> str:
+    return name.partition(":")[2] or name.rpartition(".")[2]
+
+
+def _acts_somehow(data: bytes) -> bool:
+    """Whether opcodes import and act: by pickletools, which reads numbers, frames and memo indices in more ways than the census."""
+    file = io.BytesIO(data)
+    imports = acts = False
+    for _ in range(_MOST_STOPS):
+        behind = file.tell()
+        try:
+            for opcode, _argument, _at in pickletools.genops(file):
+                behind = file.tell()
+                imports = imports or opcode.name in IMPORTS
+                acts = acts or opcode.name in ACTS
+                if imports and acts:
+                    return True
+        except Exception:  # noqa: BLE001 - genops raises what it likes
+            if data[behind : behind + 1] not in _NUMBERS:
+                return False
+        else:
+            return False
+    return True

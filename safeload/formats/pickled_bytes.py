@@ -15,14 +15,14 @@ from safeload.formats.detect import looks_like_pickle_head
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["pickles_in", "seems_pickled"]
+__all__ = ["ACTS", "IMPORTS", "pickles_in", "seems_pickled"]
 
 # Opcodes a pickle of protocol 0 or 1 can begin with, and those that act.
 _FIRST = frozenset(b"(cNIJKLMSTUVXFG]})iP")
 # As the first letter of a text; a byte of 0x80 that is no UTF-8 is kept as a surrogate.
 _FIRST_LETTERS = frozenset({"\udc80", *map(chr, _FIRST)})
-_ACTS = frozenset({"REDUCE", "BUILD", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX"})
-_IMPORTS = frozenset({"GLOBAL", "INST", "STACK_GLOBAL"})
+ACTS = frozenset({"REDUCE", "BUILD", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX"})
+IMPORTS = frozenset({"GLOBAL", "INST", "STACK_GLOBAL"})
 _GLOBAL = re.compile(r"[A-Za-z_][\w.]* [A-Za-z_<][\w.>]*")
 _MOST_OPCODES = 100_000
 
@@ -38,9 +38,9 @@ def seems_pickled(value: bytes) -> bool:
     imports = acts = False
     try:
         for opcode, argument, _ in itertools.islice(pickletools.genops(value), _MOST_OPCODES):
-            if opcode.name in _IMPORTS:
+            if opcode.name in IMPORTS:
                 imports = imports or opcode.name == "STACK_GLOBAL" or bool(_GLOBAL.fullmatch(str(argument)))
-            acts = acts or opcode.name in _ACTS
+            acts = acts or opcode.name in ACTS
     except Exception:  # noqa: BLE001 - genops raises what it likes on what is no pickle
         return imports and acts
     return True

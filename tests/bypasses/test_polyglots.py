@@ -178,12 +178,12 @@ def test_array_bytes_that_are_opcodes_for_pickle(evil: bytes, marker: Path) -> N
     """Joblib reads the bytes of an array past the unpickler; a program that unpickles the file runs them."""
     state = {"subclass": np.ndarray, "shape": (1 << 16,), "order": "C", "dtype": np.dtype("u1"), "allow_mmap": False}
     described = b"cjoblib.numpy_pickle\nNumpyArrayWrapper\n)\x81" + pickle.dumps(state, 2)[2:-1] + b"b"
-    for payload in (b"0" + evil, b"0" + evil[:-1] + b"\xff", LONG + b"0" + evil[:-1] + b"\xff"):
+    for payload in (b"0" + evil, b"0I 1\n0" + evil, b"0" + evil[:-1] + b"\xff", LONG + b"0" + evil[:-1] + b"\xff"):
         data = proto(2) + described + payload.ljust(1 << 16, b"\0") + STOP
         assert len(joblib_load(data)) == 1 << 16
         report = safeload.scan(data)
-        assert report.verdict == "malicious"
-        assert "posix.system" in report.globals
+        assert "format.polyglot" in {finding.rule_id for finding in report.findings}
+        assert report.verdict == ("malformed" if payload[1:2] == b"I" else "malicious")
     assert not marker.exists()
 
 
@@ -222,18 +222,20 @@ def test_lzma_that_asks_for_memory(evil: bytes, marker: Path) -> None:
         (b"N" * 9 + b".", True),
         (b"\x93NUMPY", False),
         (b"I01\n\xff", False),
-        (b"I 1\n\xff", True),
-        (b"I010\nN.", True),
+        (b"I 1\n0cos\nsystem\n)R\xff", True),
+        (b"I 1\n0N\xff", False),
+        (b"I010\n0cos\nsystem\n)R.", True),
         (b"Ix\n.", False),
-        (b"F1\0\n.", True),
-        (b"Nr\xff\xff\xff\xff.", True),
-        (b"\x82\x01.", True),
+        (b"F1\0a\nI1\0b\ncos\nsystem\n)R.", True),
+        (b"Nr\xff\xff\xff\xffcos\nsystem\n)R.", True),
+        (b"Nr\xff\xff\xff\xff0.", False),
+        (b"\x82\x01cos\nsystem\n)R.", True),
         (b"Pid\ncos\nsystem\n)R.", False),
         (b"NPid\ncos\nsystem\n)R\xff", False),
         (b"c\n\n.", False),
-        (b"\x80\x04\x80\x04N.", True),
+        (b"\x80\x04\x80\x04cos\nsystem\n)R.", True),
         (b"\x95\x05" + bytes(7) + b"N\xff\xff\xff\xff", False),
-        (b"\x95\x05" + bytes(7) + b"NX\x05\0\0\0aaaaa", True),
+        (b"\x95\x05" + bytes(7) + b"NX\x13\0\0\0aaaaaaaaaaaaaaaaaaacos\nsystem\n)R.", True),
         (b"0N.", False),
     ],
 )
