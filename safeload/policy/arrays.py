@@ -161,6 +161,8 @@ def _check_state(
         return "the array's data is not bytes"
     if type(data) is list:
         return "an array of numbers has a list for its data"
+    if context.copies_too_much(id(data), count * kind.size):  # numpy copies bytes in another order than the machine's
+        return "the same bytes are given to array after array"
     if parts is not None and context.index - made > 1:
         between = context.uses[made + 1 : context.index]
         if any(other.kind is not Kind.REFERENCE and other.name not in parts for other in between):

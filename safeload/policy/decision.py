@@ -54,6 +54,10 @@ _HARMLESS = frozenset(
 )
 
 
+# Bytes that calls may copy once more.
+_MOST_COPIES = 1 << 28
+
+
 class Context:
     """What argument rules may know: the policy, the program, and what they noted about earlier uses.
 
@@ -79,9 +83,8 @@ class Context:
     """
 
     __slots__ = (
-        "_budget", "arrays", "arrows", "bound_methods", "contents", "counts", "dtypes", "index", "key_sets", "models",
-        "objects", "pattern_size", "persistent", "policy", "states", "tensors", "unread",
-        "uses",
+        "_budget", "_copied", "_copies", "arrays", "arrows", "bound_methods", "contents", "counts", "dtypes", "index",
+        "key_sets", "models", "objects", "pattern_size", "persistent", "policy", "states", "tensors", "unread", "uses",
     )  # fmt: skip
 
     def __init__(
@@ -105,12 +108,24 @@ class Context:
         self.tensors: dict[int, Tensor] = {}
         self.key_sets: set[tuple[Any, ...]] = set()
         self._budget = 0
+        self._copied: set[Any] = set()
+        self._copies = 0
 
     def budget(self) -> int:
         """How many items something may claim to have that is expanded: a few millions more than the pickle's data."""
         if not self._budget:
             self._budget = 10_000_000 + sum(_weight(use.args) for use in self.uses)
         return self._budget
+
+    def copies_too_much(self, source: Any, size: int) -> bool:
+        """Note that a call copies ``size`` bytes of ``source`` (something hashable that tells it from others), and say if that is too much.
+
+        The first copy is free: the bytes are in the artifact. A stream that has the same ones copied again and again fills the memory.
+        """
+        if source in self._copied:
+            self._copies += size
+        self._copied.add(source)
+        return self._copies > _MOST_COPIES
 
     def content_of(self, value: Standin) -> list[Use]:
         """How an object was made, and what was added to it, in the whole program."""

@@ -28,11 +28,15 @@ _DICTS = frozenset({"collections.OrderedDict"})
 
 
 class Tensor(NamedTuple):
-    """What is known of a tensor: ``whole`` is whether it has no more items than its storage. A ``torch.Size`` has no dtype."""
+    """What is known of a tensor: ``whole`` is whether it has no more items than its storage. A ``torch.Size`` has no dtype.
+
+    ``source`` tells whose bytes it has: the key of its storage.
+    """
 
     dtype: str
     shape: tuple[int, ...]
     whole: bool = True
+    source: str = ""
 
 
 def _numbers(value: Any, context: Context) -> tuple[int, ...] | None:
@@ -87,6 +91,7 @@ class _View(NamedTuple):
     dtype: str
     sizes: tuple[int, ...]
     items: int
+    source: str
 
 
 def _view(args: tuple[Any, ...], context: Context, dtype: str | None = None) -> _View | str:
@@ -101,7 +106,7 @@ def _view(args: tuple[Any, ...], context: Context, dtype: str | None = None) -> 
     count = storage.items
     if dtype is not None:
         count = count * DTYPES[own] // DTYPES[dtype]
-    return _outside(args[1], sizes, strides, count) or _View(dtype or own, sizes, count)
+    return _outside(args[1], sizes, strides, count) or _View(dtype or own, sizes, count, storage.key)
 
 
 def _keep(use: Use, context: Context, tensor: Tensor) -> None:
@@ -148,8 +153,22 @@ def _tensor_of(function: str, args: tuple[Any, ...], use: Use, context: Context)
     whole = math.prod(view.sizes) <= view.items
     if len(args) == most and most > 4 and not (_metadata(args[-1], view.dtype) and (whole or not args[-1])):
         return "its metadata is unknown, or of a tensor that is larger than its storage"
-    _keep(use, context, Tensor(view.dtype, view.sizes, whole))
+    if (
+        len(args) == most
+        and most > 4
+        and args[-1]
+        and _copies(context, ("metadata", view.source), view.dtype, view.sizes)
+    ):
+        return _AGAIN  # as NumPy arrays they are copies
+    _keep(use, context, Tensor(view.dtype, view.sizes, whole, view.source))
     return None
+
+
+_AGAIN = "the same bytes are copied for tensor after tensor"
+
+
+def _copies(context: Context, source: Any, dtype: str, sizes: tuple[int, ...]) -> bool:
+    return context.copies_too_much(source, math.prod(sizes) * DTYPES[dtype])
 
 
 @argument_rule("torch-parameter")
@@ -214,7 +233,7 @@ def _qtensor(use: Use, context: Context) -> str | None:
         return "it is not a quantised tensor of its storage's size"
     scheme, params = global_name(args[4][0]) if args[4] else None, args[4][1:]
     if scheme in _PER_TENSOR and len(params) == 2 and type(params[0]) in (int, float) and type(params[1]) is int:
-        _keep(use, context, Tensor(view.dtype, view.sizes))
+        _keep(use, context, Tensor(view.dtype, view.sizes, source=view.source))
         return None
     if scheme not in _PER_CHANNEL or len(params) != 3 or type(params[2]) is not int:
         return "its quantizer is unknown"
@@ -225,7 +244,7 @@ def _qtensor(use: Use, context: Context) -> str | None:
         known = _known(part, context)
         if known is None or known.shape != expected:
             return "its quantizer does not have a value for each channel"
-    _keep(use, context, Tensor(view.dtype, view.sizes))
+    _keep(use, context, Tensor(view.dtype, view.sizes, source=view.source))
     return None
 
 
@@ -276,7 +295,10 @@ def _device_tensor(use: Use, context: Context) -> str | None:
         known = None if count is None else Tensor("array", (count,))
     if known is None or not known.whole:
         return "its data is neither an array nor a tensor of its storage's size"
-    _keep(use, context, Tensor(str(_dtype(args[1])), known.shape))
+    dtype, source = str(_dtype(args[1])), known.source or f"made {id(args[0])}"
+    if _copies(context, ("device", source), dtype, known.shape):
+        return _AGAIN
+    _keep(use, context, Tensor(dtype, known.shape, source=source))
     return None
 
 

@@ -464,6 +464,22 @@ def test_one_frozenset_in_many_keys(count: int, isolated: Any) -> None:
     assert isolated(proto(4) + shared + b"}(" + keys + b"u" + STOP, guard=15).kind in ("loaded", "refused")
 
 
+def test_one_literal_in_many_arrays(isolated: Any) -> None:
+    """Bytes of another byte order are copied for each array: an array may have its own, and not those of others again and again."""
+    import pickle
+
+    import numpy as np
+
+    size = 1 << 20
+    literal = b"B" + struct.pack("<I", size) + bytes(size) + put(100) + b"0"
+    dtype = pickle.dumps(np.dtype(">f8"), 2)[2:-1] + put(101) + b"0"
+    made = glob("numpy._core.multiarray", "_reconstruct") + glob("numpy", "ndarray") + b"K\x00\x85C\x01b\x87R"
+    array = made + b"(K\x01" + number(size // 8) + b"\x85" + get(101) + b"\x89" + get(100) + b"tb"
+    outcome = isolated(proto(3) + literal + dtype + b"(" + array * 20_000 + b"l" + STOP, memory=1 << 30)
+    assert (outcome.kind, outcome.code) == ("refused", "policy.argument")
+    assert isolated(proto(3) + literal + dtype + b"(" + array * 20 + b"l" + STOP).kind == "loaded"
+
+
 def test_limits_are_configurable(isolated: Any) -> None:
     """What a limit refuses loads under a higher one; the error names the field."""
     data = _key(b"N" + b"\x85" * 200)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import struct
 import zipfile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch_files as files
@@ -19,6 +19,7 @@ from torch_files import dict_of, number, storage, tar_storage, tar_tensor, tenso
 import safeload
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 DATA = struct.pack("<6f", *range(6))
@@ -189,3 +190,24 @@ def test_setattr_by_rebuild(evil: bytes, marker: Path) -> None:
                 safeload.loads(data, policy=policy)
     assert not marker.exists()
     assert arguments is not None
+
+
+def test_copies_without_end(isolated: Callable[..., Any]) -> None:
+    """Views of one storage cost nothing; a conjugate as an array, and a tensor that is moved, is a copy each."""
+    count, times = 60_000, 10_000
+    view = tensor(b"h\x01", 0, (count,), (1,), b"\x89", b"h\x02", b"}" + text("conj") + b"\x88s")
+    first = storage("0", count, "torch.ComplexFloatStorage") + b"q\x010" + files.HOOKS + b"q\x020"
+    conjugates = files.zip_file(first + b"(" + view * times + b"l", {"0": bytes(8 * count)})
+    moved = tensor(storage("0", 2 * count), 0, (2 * count,), (1,))
+    move = [b"h\x01", files.glob("torch.float64"), text("cpu"), b"\x89"]
+    each = files.call(files.glob("torch._utils._rebuild_device_tensor_from_cpu_tensor"), *move)
+    for data in (
+        conjugates,
+        files.zip_file(moved + b"q\x010(" + each * times + b"l", {"0": bytes(8 * count)}),
+    ):
+        for arrays in (None, "numpy"):
+            outcome = isolated(data, memory=1 << 30, policy=POLICIES[1], arrays=arrays)
+            assert outcome.kind == "refused"
+            assert outcome.code in ("policy.argument", "torch.no-array")
+    for few in (first + view, moved + b"q\x010" + each):
+        assert safeload.scan(files.zip_file(few, {"0": bytes(8 * count)}), policy=POLICIES[1]).verdict == "clean"
