@@ -342,7 +342,8 @@ class _ArrayReader:
         memory = np.empty(place.size, np.uint8)
         if place.size:
             self._blob.read_into(place.offset, memory.data)
-        array = memory.view(dtype) if dtype.itemsize else np.empty(shape, dtype)
+        # Not numpy.empty, which makes items of one character of those that have none.
+        array = memory.view(dtype) if dtype.itemsize else np.ndarray(shape, dtype)
         array = array.reshape(shape, order=state["order"])
         if not dtype.isnative:
             array = array.byteswap().view(dtype.newbyteorder("="))

@@ -30,6 +30,10 @@ class FlowBlob(Blob):
         self._limit = limit
         self._data = bytearray(seen)
 
+    def head(self, size: int) -> bytes:
+        """What has arrived, at most ``size``: whoever wants to recognise a format has to do with it."""
+        return bytes(self._data[:size])
+
     def _read(self, offset: int, size: int) -> bytes:
         return bytes(self._view(offset, size))
 

@@ -221,9 +221,10 @@ class FlowSource:
     def finish(self, size: int) -> None:
         """Consume what was looked at, up to the stream's end."""
         behind = self.dropped + len(self.data) - size
-        self._consume(min(self.looked, self.looked - behind))
-        if behind > 0:
-            del self.data[-behind:]  # seen, and left where it was
+        left = min(self.looked, max(0, behind))
+        self._consume(self.looked - left)
+        if left:
+            del self.data[-left:]  # seen, and left where it was; what was consumed behind a break stays
 
     def abandon(self, at: int | None) -> None:
         """Consume a broken stream up to where it stopped making sense, at least one byte; or all that was seen."""

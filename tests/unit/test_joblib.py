@@ -285,3 +285,37 @@ def test_memory_of_a_scan_does_not_grow_with_the_arrays(tmp_path):
     report = safeload.scan(io.BytesIO(b"")) and safeload.Loader().scan(path)
     assert report.verdict == "clean", report.findings
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 * 1024
+
+
+class _Few(io.RawIOBase):
+    """A raw file that gives a few bytes at a time, as a socket does."""
+
+    def __init__(self, data):
+        self._inner = io.BytesIO(data)
+
+    def readable(self):
+        return True
+
+    def readinto(self, buffer):
+        data = self._inner.read(min(3, len(buffer)))
+        buffer[: len(data)] = data
+        return len(data)
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+@pytest.mark.parametrize("name", OBJECTS)
+def test_from_a_raw_flow(name, protocol):
+    """Without a buffer there is nothing to look ahead in: what was read as an opcode of array bytes is not lost, nor what follows."""
+    file = io.BytesIO()
+    joblib.dump(OBJECTS[name], file, protocol=protocol)
+    flow = _Few(file.getvalue() + pickle.dumps("behind"))
+    assert same(safeload.load(flow), OBJECTS[name])
+    assert safeload.load(flow) == "behind"
+
+
+def test_items_of_no_length():
+    """An array of items without bytes stays one, whatever its shape: no memory is taken, and none that somebody left is shown."""
+    data = b"\x80\x02" + wrapper_code((1 << 40,), "S0", framed=False) + b"."
+    loaded = safeload.loads(data)
+    assert loaded.dtype.itemsize == 0
+    assert loaded.shape == (1 << 40,)
