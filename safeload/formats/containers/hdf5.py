@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from safeload.errors import FormatError, LoadError
+from safeload.errors import FormatError, LoadError, SafeloadError
 from safeload.formats.base import GENERIC, NO
 from safeload.formats.hdf5.library import Library, find_signature
 from safeload.formats.hdf5.tree import Tree
 from safeload.formats.hdf5.values import built, pickled_values
 from safeload.formats.pickled_bytes import seems_pickled
+from safeload.formats.tar_reader import is_tar, read_tar
+from safeload.limits import DEFAULT_LIMITS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +33,8 @@ class _Hdf5:
     name = "hdf5"
 
     def recognise(self, blob: Blob) -> int:
-        return NO if find_signature(blob) is None else GENERIC
+        start = find_signature(blob)
+        return NO if start is None or (start and _is_member(blob, start)) else GENERIC
 
     def split(self, blob: Blob, request: Request) -> _Split:
         _check_user_block(blob)
@@ -39,6 +42,16 @@ class _Hdf5:
         if not request.loading:
             split.close()
         return split
+
+
+def _is_member(blob: Blob, start: int) -> bool:
+    """Whether a file of a tar archive begins there, as the first one often does at byte 512: it is examined for itself."""
+    if not is_tar(blob):
+        return False
+    try:
+        return any(entry.data == start for entry in read_tar(blob, DEFAULT_LIMITS))
+    except SafeloadError:
+        return False
 
 
 _MODEL, _TRAINING = "model_config", "training_config"

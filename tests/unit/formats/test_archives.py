@@ -245,3 +245,33 @@ def test_images_are_no_pickles(rest: bytes) -> None:
     """A PNG image begins with two opcodes, and the second asks for a persistent id; nothing comes of that."""
     report = safeload.scan(b"\x89PNG\r\n\x1a\n" + rest)
     assert (report.verdict, report.container) == ("skipped", "unknown")
+
+
+def test_hdf5_file_first_in_a_tar_archive() -> None:
+    """It begins at byte 512, where an HDF5 file after a user block does too; it is the same file in both readings."""
+    h5py = pytest.importorskip("h5py")
+    file = io.BytesIO()
+    with h5py.File(file, "w") as made:
+        made["a"] = np.arange(3)
+    for names in (["a.h5"], ["a.h5", "b.h5"]):
+        packed = io.BytesIO()
+        with tarfile.open(fileobj=packed, mode="w", format=tarfile.GNU_FORMAT) as archive:
+            for name in names:
+                info = tarfile.TarInfo(name)
+                info.size = len(file.getvalue())
+                archive.addfile(info, io.BytesIO(file.getvalue()))
+        report = safeload.scan(packed.getvalue())
+        assert report.verdict == "clean"
+        assert [member.container for member in report.members] == ["hdf5"] * len(names)
+        assert safeload.loads(packed.getvalue(), member="a.h5")["a"].tolist() == [0, 1, 2]
+
+
+def test_hdf5_file_in_the_middle_of_another() -> None:
+    """A signature inside of a file that is not HDF5 for anybody who unpacks the archive: both readings are refused."""
+    h5py = pytest.importorskip("h5py")
+    file = io.BytesIO()
+    with h5py.File(file, "w") as made:
+        made["a"] = np.arange(3)
+    data = tarred({"a.bin": b"x" * 1536 + file.getvalue()})
+    assert data.index(b"\x89HDF") == 2048
+    assert safeload.scan(data).verdict == "malformed"
