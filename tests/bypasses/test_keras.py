@@ -210,3 +210,35 @@ def test_config_that_parsers_read_differently(marker: Path) -> None:
     with pytest.raises(safeload.FormatError):
         safeload.loads(target.getvalue())
     assert not marker.exists()
+
+
+def test_a_text_that_takes_its_time(isolated: Any) -> None:
+    """What may be base64 is looked at in linear time: spaces up to a wrong character at the end took hours."""
+    layer = {"module": "keras.layers", "class_name": "Dense", "config": {"name": "A" * 40 + " " * 1_000_000 + "!"}}
+    assert isolated(_keras(_sequential(layer)), scan=True).code == "clean"
+
+
+def test_code_in_other_layers_than_lambda(marker: Path) -> None:
+    """The Merge layer of Keras 1 had a mode that was marshalled code, not in base64, or the name of a function."""
+    code = marshal.dumps(compile(f"open({str(marker)!r}, 'w')", "x", "exec")).decode("latin-1")
+    brought = {"class_name": "Merge", "config": {"mode": [code, None, None], "mode_type": "lambda"}}
+    named = {"class_name": "Merge", "config": {"mode": "system", "mode_type": "function"}}
+    _stopped(_legacy(_sequential(brought)), marker, Verdict.MALICIOUS)
+    _stopped(_legacy(_sequential(named)), marker)
+    plain = {"class_name": "Merge", "config": {"mode": "concat", "mode_type": "raw"}}
+    assert safeload.scan(_legacy(_sequential(plain))).verdict is Verdict.CLEAN
+
+
+def test_names_of_old_data_are_no_way_to_classes(marker: Path) -> None:
+    """``TensorShape`` with a configuration is looked up like any class, by its registered name first."""
+    shape = {"class_name": "TensorShape", "items": [None, 3]}
+    assert safeload.scan(_keras(_sequential({"class_name": "Dense", "config": {"s": shape}}))).verdict is Verdict.CLEAN
+    for name in ("TensorShape", "__tuple__"):
+        evil = {"class_name": name, "module": "os", "registered_name": "app>Evil", "config": {}}
+        _stopped(_keras(_sequential(evil)), marker)
+
+
+def test_a_vocabulary_in_the_model_is_no_file() -> None:
+    """A list of words is part of the model; a text is the name of a file."""
+    layer = {"module": "keras.layers", "class_name": "StringLookup", "config": {"vocabulary": ["a", "file"]}}
+    assert safeload.scan(_keras(_sequential(layer))).verdict is Verdict.CLEAN

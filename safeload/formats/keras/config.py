@@ -30,24 +30,15 @@ _MAX_TEXT = 1 << 28
 _MAX_VALUES = 5_000_000
 _MAX_DEPTH = 500
 
-# Keras makes data of these itself; what is inside is walked like anything else.
-_DATA = frozenset(
-    {
-        "__keras_tensor__",
-        "__tensor__",
-        "__numpy__",
-        "__bytes__",
-        "__ellipsis__",
-        "__slice__",
-        "__tuple__",
-        "TensorShape",
-    }
-)
+# Keras makes data of these itself; what is inside is walked like anything else. The others are data of older versions, which have no
+# "config"; where one stands, Keras looks for a class of that name like for any other.
+_MADE = frozenset({"__keras_tensor__", "__tensor__", "__numpy__", "__bytes__", "__ellipsis__", "__slice__"})
+_DATA = _MADE | {"__tuple__", "TensorShape"}
 _CODE = "__lambda__"
 _FUNCTION = "function"
 _KERAS = re.compile(r"(tensorflow\.(python\.)?|tf_)?keras(\.[A-Za-z_]\w*)*|builtins")
 _ADDRESS = re.compile(r"\s*[A-Za-z][A-Za-z0-9+.-]*:(//|/\w)")
-_BASE64 = re.compile(r"[A-Za-z0-9+/\s]+={0,2}\s*")
+_BASE64 = re.compile(r"[A-Za-z0-9+/\s]++={0,2}\s*+")  # possessive: linear in whatever text a model has
 _LEAST_BASE64 = 40
 # Where Keras takes a text for the name of a file. A vocabulary that is part of the model is a list.
 _FILES = frozenset({
@@ -139,7 +130,9 @@ def _values(config: Any, location: str) -> Iterator[tuple[str, str, Any]]:
             waiting += [(path, inner, part, depth + 1) for inner, part in value.items()]
             waiting += [(path, "", inner, depth + 1) for inner in value]
         elif isinstance(value, list):
-            waiting += [(path, key, part, depth + 1) for part in value]
+            waiting += [
+                (path, "", part, depth + 1) for part in value
+            ]  # no list of names is opened: a vocabulary is one
         elif isinstance(value, str):
             yield path, key, value
 
@@ -151,11 +144,14 @@ def _object(value: dict[str, Any], path: str, permits: Callable[[str], bool]) ->
         return Finding(
             "keras.config", Severity.HIGH, "an object whose name is no text", path, verdict=Verdict.MALFORMED
         )
-    if name == _CODE or (name == "Lambda" and _brings_code(value.get("config"))):
-        message = "a Lambda with Python code in it, which loading or calling the model would run"
+    if name == _CODE or "lambda" in _function_types(value) or (name == "Lambda" and _brings_code(value.get("config"))):
+        message = "a layer with Python code in it, which loading or calling the model would run"
         return Finding("keras.code", Severity.CRITICAL, message, path, name, Verdict.MALICIOUS)
-    if name in _DATA:
+    if name in _DATA and (name in _MADE or "config" not in value):
         return None
+    if name != "Lambda" and "function" in _function_types(value):
+        message = "a layer that calls a function which the model names"
+        return Finding("keras.object", Severity.HIGH, message, path, name)
     classes, functions = allowed_names()
     target, known = name, classes
     if name == _FUNCTION:
@@ -197,13 +193,19 @@ def _refused_object(
     return Finding("keras.object", Severity.HIGH, message, path, names[0][:300])
 
 
+def _function_types(value: dict[str, Any]) -> set[str]:
+    """Of functions in the old way, which Merge layers of Keras 1 had too: ``mode_type`` beside a ``mode``."""
+    config = value.get("config")
+    if not isinstance(config, dict):
+        return set()
+    return {kind for key, kind in config.items() if key.endswith("_type") and isinstance(kind, str)}
+
+
 def _brings_code(config: Any) -> bool:
     """Whether a Lambda layer's configuration holds a function, not the name of one."""
     if not isinstance(config, dict):
         return False
     for key, value in config.items():
-        if key.endswith("_type") and value == "lambda":
-            return True
         if (
             key in ("function", "output_shape", "mask")
             and isinstance(value, list)
@@ -239,7 +241,7 @@ def _text(key: str, value: str, path: str) -> Finding | None:
 
 def _decoded_head(value: str) -> bytes | None:
     """How a text begins that is bytes in base64; ``None`` if it is none."""
-    head = value[:200].lstrip()
+    head = value.lstrip()[:200]
     if len(value) < _LEAST_BASE64 or not head[:1].isalnum() or not _BASE64.fullmatch(value):
         return None
     try:
