@@ -37,8 +37,8 @@ __all__ = [
     "WriteRequest",
 ]
 
-# Answers of Format.recognise. Of two formats that know an artifact the more specific one takes it (a PyTorch file is also a
-# zip); two that are equally sure make it a polyglot, which is refused. FALLBACK is for what nobody looks into.
+# Answers of Format.recognise. Of two formats that know an artifact the more specific one takes it from one that is ``refined`` (a
+# PyTorch file is also a zip); any other two make it a polyglot, which is refused. FALLBACK is for what nobody looks into.
 NO, FALLBACK, GENERIC, SPECIFIC = range(4)
 
 
@@ -200,7 +200,10 @@ class Split(Protocol):
 
 
 class Format(Protocol):
-    """One container format; a module of :mod:`safeload.formats.containers` has one as ``FORMAT``."""
+    """One container format; a module of :mod:`safeload.formats.containers` has one as ``FORMAT``.
+
+    It may have ``refined = True``: other formats are a kind of it, and take what they know from it.
+    """
 
     name: str
 

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from safeload.errors import FormatError
+from safeload.formats.base import GENERIC, NO, SPECIFIC
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -70,13 +71,13 @@ def detect(blob: Blob) -> Format | None:
     Raises:
         FormatError: two formats claim it, so two programs would read different things from it.
     """
-    best, sure = [], 1
-    for known in formats().values():
-        answer = known.recognise(blob)
-        if answer > sure:
-            best, sure = [known], answer
-        elif answer == sure:
-            best.append(known)
+    answers = {known: known.recognise(blob) for known in formats().values()}
+    sure = max(answers.values())
+    best = [known for known, answer in answers.items() if answer == sure > NO]
+    if sure == SPECIFIC:  # of its own outer form only: a zip archive of weights may be a HDF5 file as well
+        best += [
+            known for known, answer in answers.items() if answer == GENERIC and not getattr(known, "refined", False)
+        ]
     if len(best) > 1:
         names = " and ".join(sorted(known.name for known in best))
         raise FormatError(

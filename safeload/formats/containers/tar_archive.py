@@ -21,7 +21,7 @@ __all__ = ["FORMAT"]
 
 
 class _Tar:
-    name = "tar"
+    name, refined = "tar", True
 
     def recognise(self, blob: Blob) -> int:
         # PyTorch looks for a tar archive before it looks for its own magic number, other programs for theirs.

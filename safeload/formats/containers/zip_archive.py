@@ -19,7 +19,7 @@ __all__ = ["FORMAT"]
 
 
 class _Zip:
-    name = "zip"
+    name, refined = "zip", True
 
     def recognise(self, blob: Blob) -> int:
         # Behind something else: that is another format then, or nothing that loads. Programs that open it as a zip do.
