@@ -1,6 +1,8 @@
 """Writing nested dicts of arrays as HDF5.
 
-Rule: only what comes back equal is written: arrays, numbers, text, bytes and ``None``. An object array is never pickled.
+Rules: only what comes back equal is written: arrays, numbers, text, bytes and ``None``; an object array is never pickled. A dict or
+an array that stands in several places is written once and linked: a few groups of a file that was loaded can have more
+ways to them than any file has room for.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ def encoded(obj: Any, compress: Any) -> memoryview:
         raise TypeError(f"codec='hdf5' writes a dict of arrays (nested dicts are groups), not {type(obj).__name__}")
     buffer = io.BytesIO()
     with h5py.File(buffer, "w") as file:
-        _write_group(h5py, file, obj, options, {id(obj)})
+        _Writer(h5py, options).group(file, obj, {id(obj)})
     return buffer.getbuffer()
 
 
@@ -64,19 +66,47 @@ def _options(compress: Any) -> dict[str, Any]:
     return {"compression": method, "shuffle": method != "szip"} | ({} if level is None else {"compression_opts": level})
 
 
-def _write_group(h5py: Any, group: Any, obj: Any, options: dict[str, Any], inside: set[int]) -> None:
-    _write_attrs(h5py, group, getattr(obj, "attrs", {}) if isinstance(obj, Group) else {})
-    for name, value in obj.items():
-        if not isinstance(name, str) or not name or "/" in name or "\0" in name or name in (".", ".."):
-            raise ValueError(f"codec='hdf5' cannot write the name {name!r}: names are text without '/'")
-        if isinstance(value, Mapping):
-            if id(value) in inside:
+class _Writer:
+    """Writes one file."""
+
+    def __init__(self, h5py: Any, options: dict[str, Any]) -> None:
+        self._h5py = h5py
+        self._options = options
+        self._written: dict[Any, tuple[str, Any]] = {}  # the value too, so that its id stays its own
+
+    def group(self, group: Any, obj: Any, inside: set[int]) -> None:
+        """Write a mapping; ``inside`` are those that it is in, and itself."""
+        _write_attrs(self._h5py, group, getattr(obj, "attrs", {}) if isinstance(obj, Group) else {})
+        for name, value in obj.items():
+            if not isinstance(name, str) or not name or "/" in name or "\0" in name or name in (".", ".."):
+                raise ValueError(f"codec='hdf5' cannot write the name {name!r}: names are text without '/'")
+            if isinstance(value, Mapping) and id(value) in inside:
                 raise ValueError("codec='hdf5' cannot write a dict that contains itself")
-            _write_group(h5py, group.create_group(name), value, options, inside | {id(value)})
-        else:
-            dataset = _write_dataset(h5py, group, name, value, options)
-            if isinstance(obj, Group):
-                _write_attrs(h5py, dataset, obj.member_attrs.get(name, {}))
+            attrs = obj.member_attrs.get(name, {}) if isinstance(obj, Group) else {}
+            # Equal attributes of one array are the same objects, as they are loaded.
+            key = id(value), frozenset((attr, id(item)) for attr, item in attrs.items())
+            if key in self._written:
+                group[name] = group.file[self._written[key][0]]
+                continue
+            if isinstance(value, Mapping):
+                written = group.create_group(name)
+            else:
+                written = _write_dataset(self._h5py, group, name, value, self._options)
+                _write_attrs(self._h5py, written, attrs)
+            # Other mappings may make their values when they are asked for them.
+            if isinstance(obj, dict) and (isinstance(value, Mapping) or _is_large(value)):
+                self._written[key] = written.name, value
+            if isinstance(value, Mapping):
+                self.group(written, value, inside | {id(value)})
+
+
+def _is_large(value: Any) -> bool:
+    """Whether two places with this very object are no coincidence, as they are with small numbers and texts."""
+    import numpy as np
+
+    if isinstance(value, str | bytes):
+        return len(value) >= _COMPRESS_FROM
+    return isinstance(value, np.ndarray) or (isinstance(value, np.generic) and value.nbytes >= _COMPRESS_FROM)
 
 
 def _write_dataset(h5py: Any, group: Any, name: str, value: Any, options: dict[str, Any]) -> Any:
