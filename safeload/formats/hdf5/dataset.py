@@ -8,11 +8,12 @@ judgement to its reading, so that what was judged is what is read.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from safeload.errors import FormatError, LimitExceededError, LoadError
 from safeload.formats.hdf5.box import box_of
 from safeload.formats.hdf5.chunks import Filter, check_filters, unpack
+from safeload.formats.hdf5.guard import ARRAYS
 from safeload.formats.hdf5.types import Layout, layout_of, same_bytes
 
 if TYPE_CHECKING:
@@ -28,6 +29,10 @@ __all__ = ["Dataset", "check_announced"]
 # Below this nothing is called a bomb: arrays of zeros are ordinary.
 _RATIO_FROM = 1 << 26
 _MAX_RANK = 32
+_MOST_PLACES = 1 << 24
+# Elements of variable length: a few more than a file has room for, with what the global heap needs for one.
+_MOST_ELEMENTS = 1 << 16
+_LEAST_ELEMENT = 16
 
 
 def check_announced(announced: int, stored: int, limits: Limits) -> None:
@@ -50,17 +55,29 @@ def check_announced(announced: int, stored: int, limits: Limits) -> None:
         )
 
 
+# Place, and offset in the file, stored bytes, filter mask.
+_Index = dict[int, list[tuple[tuple[int, ...], tuple[int, int, int]]]]
+
+
+def _too_many_elements() -> NoReturn:
+    raise LimitExceededError(
+        "the HDF5 file announces more data of variable length than it can store; read a part with member= and index=",
+        code="limit.elements",
+    )
+
+
 class Dataset:
     """One dataset.
 
     Args:
         library: the file. heap: its data of variable length. identifier: the open ``DatasetID``. limits: bounds.
+        index: of its chunks, as :func:`~safeload.formats.hdf5.guard.check_object` found it.
 
     Raises:
         FormatError: it is not one that safeload reads.
     """
 
-    def __init__(self, library: Library, heap: Heap, identifier: Any, limits: Limits) -> None:
+    def __init__(self, library: Library, heap: Heap, identifier: Any, limits: Limits, index: int = 0) -> None:
         self._library = library
         self._heap = heap
         self._id = identifier
@@ -83,14 +100,19 @@ class Dataset:
         self.shape: tuple[int, ...] = () if self.empty else tuple(map(int, space.shape))
         if len(self.shape) > _MAX_RANK:
             raise FormatError("a dataset of more dimensions than HDF5 has")
-        self.stored = int(identifier.get_storage_size())
+        self._chunk: tuple[int, ...] = ()
+        if self._kind == h5d.CHUNKED:
+            self._chunk = tuple(map(int, properties.get_chunk()))
+            if index in ARRAYS and self._places > max(_MOST_PLACES, library.blob.size):
+                raise LimitExceededError(
+                    "a dataset in the HDF5 file has places for more chunks than the file has bytes", code="limit.chunks"
+                )
+        self.stored = int(identifier.get_storage_size())  # libhdf5 visits every place
         self._filters = tuple(
             Filter(found[0], tuple(map(int, found[2])))
             for found in map(properties.get_filter, range(properties.get_nfilters()))
         )
-        self._chunk: tuple[int, ...] = ()
-        if self._kind == h5d.CHUNKED:
-            self._chunk = tuple(map(int, properties.get_chunk()))
+        if self._chunk:
             check_filters(self._filters, elements=math.prod(self._chunk), size=self.layout.size)
         elif self._filters:
             raise FormatError("a dataset without chunks has filters, which no writer makes", code="hdf5.filter")
@@ -101,8 +123,20 @@ class Dataset:
                 "a dataset of variable length that is stored in its header or has a fill value, which safeload does not read",
                 code="format.unsupported",
             )
+        if self.layout.lengths and math.prod(self._chunk) > max(_MOST_PLACES, library.blob.size):
+            _too_many_elements()
         self._properties = properties
-        self._index: dict[tuple[int, ...], tuple[int, int, int]] | None = None
+        self._index: _Index | None = None
+
+    @property
+    def rows(self) -> int:
+        """Of the first axis, that are read together at no more cost than one."""
+        return self._chunk[0] if self._chunk else 1
+
+    @property
+    def _places(self) -> int:
+        """Chunks that there can be."""
+        return math.prod(-(-whole // length) for whole, length in zip(self.shape, self._chunk, strict=True))
 
     @property
     def announced(self) -> int:
@@ -223,16 +257,20 @@ class Dataset:
         """The stored chunks that touch the box: place, and (offset in the file, stored bytes, filter mask)."""
         if self._index is None:
             self._index = self._chunk_index()
-        for place, found in self._index.items():
+        (low, high), length = box.bounds[0], self._chunk[0]
+        rows = range(low // length, -(-high // length))
+        chosen = rows if len(rows) < len(self._index) else [row for row in self._index if row in rows]
+        for place, found in (item for row in chosen for item in self._index.get(row, ())):
             if all(
                 start < high and start + length > low
                 for start, length, (low, high) in zip(place, self._chunk, box.bounds, strict=True)
             ):
                 yield place, found
 
-    def _chunk_index(self) -> dict[tuple[int, ...], tuple[int, int, int]]:
+    def _chunk_index(self) -> _Index:
+        """The stored chunks by their row of chunks, so that reading in pieces does not look at all of them each time."""
         index: dict[tuple[int, ...], tuple[int, int, int]] = {}
-        most = math.prod(-(-whole // length) for whole, length in zip(self.shape, self._chunk, strict=True))
+        most = self._places
         problems: list[FormatError] = []
 
         def note(info: Any) -> bool | None:
@@ -247,9 +285,16 @@ class Dataset:
             return None
 
         self._id.chunk_iter(note)
+        if not problems and sum(size for _, size, _ in index.values()) > self._library.blob.size:
+            problems.append(
+                FormatError("chunks of a dataset in the HDF5 file store more than the file", code="hdf5.overlap")
+            )
         if problems:
             raise problems[0]
-        return index
+        rows: _Index = {}
+        for place, stored in index.items():
+            rows.setdefault(place[0] // self._chunk[0], []).append((place, stored))
+        return rows
 
     def _check_lengths(self, data: Any) -> None:
         """Check the variable lengths in the bytes of some elements against what is there."""
@@ -262,7 +307,14 @@ class Dataset:
             if lengths.size and int(lengths.max()) * unit > self._library.blob.size:
                 raise FormatError("a variable length in the HDF5 file is larger than the file")
             total += int(lengths.sum()) * unit
-        check_announced(total, self._library.blob.size, self._limits)
+            self._heap.elements += int(np.count_nonzero(lengths))
+        self._heap.announced += total
+        self._heap.places += len(rows)
+        size = self._library.blob.size
+        # Each of them is stored: only who lets many share their bytes has more than the file has room for. Empty ones are not.
+        if self._heap.elements > _MOST_ELEMENTS + size // _LEAST_ELEMENT or self._heap.places > _MOST_PLACES + size:
+            _too_many_elements()
+        check_announced(self._heap.announced, self._library.blob.size, self._limits)
 
     def _through_library(self, box: Box) -> Any:
         """For what libhdf5 has to convert; its bytes were measured before."""

@@ -1,4 +1,4 @@
-"""Attributes as they lie in an object header, read without libhdf5.
+"""Object headers, and the attributes in them, read without libhdf5.
 
 libhdf5 takes (and zeroes) the memory that a variable length announces before it looks whether so much is there, up to
 gigabytes for one attribute of a small file; so lengths are looked at here first. Rule: what is not found here is
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from safeload.formats.blob import Blob
 
-__all__ = ["attribute_bytes"]
+__all__ = ["attribute_bytes", "messages"]
 
 _ATTRIBUTE, _CONTINUATION, _ATTRIBUTE_INFO = 0x0C, 0x10, 0x15
 _SHARED = 0x02
@@ -34,7 +34,7 @@ def attribute_bytes(blob: Blob, address: int, base: int, offset_size: int) -> di
         FormatError: the object header is not one.
     """
     found: dict[bytes, bytes] = {}
-    for kind, flags, body in _messages(blob, base + address, base, offset_size):
+    for kind, flags, body in messages(blob, base + address, base, offset_size):
         if kind == _ATTRIBUTE_INFO and _is_dense(body, offset_size):
             return {}  # libhdf5 looks nowhere else, whatever stands in the header
         if kind == _ATTRIBUTE and not flags & _SHARED:
@@ -51,7 +51,12 @@ def _is_dense(body: bytes, offset_size: int) -> bool:
     return body[at : at + offset_size] != b"\xff" * offset_size
 
 
-def _messages(blob: Blob, at: int, base: int, offset_size: int) -> Iterator[tuple[int, int, bytes]]:
+def messages(blob: Blob, at: int, base: int, offset_size: int) -> Iterator[tuple[int, int, bytes]]:
+    """The messages of the object header at ``at``: kind, flags, body.
+
+    Raises:
+        FormatError: the object header is not one.
+    """
     head = blob.read(at, min(40, blob.size - at)) if 0 <= at < blob.size else b""
     if head[:4] == b"OHDR":
         start, size, creation = _second(head, at)

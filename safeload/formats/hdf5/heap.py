@@ -25,12 +25,18 @@ _SMALL = 1 << 20
 
 
 class Heap:
-    """The global heap of an open file."""
+    """The global heap of an open file.
+
+    Attributes:
+        places, elements, announced: of data of variable length in datasets so far, those that are not empty, and their bytes;
+            counted by who reads them.
+    """
 
     def __init__(self, library: Library) -> None:
         self._library = library
         self._collections: dict[int, tuple[memoryview, dict[int, tuple[int, int]]]] = {}
         self._left = _OVERLAP * library.blob.size + _SMALL
+        self.elements = self.places = self.announced = 0
 
     def decoded(self, datatype: Any, rows: Any) -> Any:
         """Elements of a datatype with variable lengths in it.
@@ -80,14 +86,18 @@ class Heap:
     def _texts(self, rows: Any) -> Any:
         import numpy as np
 
-        result = np.empty(len(rows), object)
-        for place, (size, address, number) in enumerate(self._elements(rows)):
-            text = bytes(self._object(size, address, number)).partition(b"\0")[0]
-            result[place] = text.decode("utf-8", "surrogateescape")
+        result = np.full(len(rows), "", object)
+        texts: dict[tuple[int, int], str] = {}  # elements that share their bytes share a text
+        for place, size, address, number in self._elements(rows):
+            text = texts.get((address, number))
+            if text is None:
+                found = bytes(self._object(size, address, number)).partition(b"\0")[0]
+                text = texts[address, number] = found.decode("utf-8", "surrogateescape")
+            result[place] = text
         return result
 
-    def _elements(self, rows: Any) -> Iterator[tuple[int, int, int]]:
-        """Of each element: a count, the address of a collection, and the number of an object in it."""
+    def _elements(self, rows: Any) -> Iterator[tuple[int, int, int, int]]:
+        """Of each element that is not empty: its place, a count, the address of a collection, and the number of an object in it."""
         import numpy as np
 
         width = self._library.offset_size
@@ -98,7 +108,9 @@ class Heap:
             "itemsize": 8 + width,
         }
         table = np.ascontiguousarray(rows).view(np.dtype(fields)).reshape(-1)
-        return zip(table["n"].tolist(), table["at"].tolist(), table["i"].tolist(), strict=True)
+        places = np.flatnonzero(table["n"])
+        table = table[places]
+        return zip(places.tolist(), table["n"].tolist(), table["at"].tolist(), table["i"].tolist(), strict=True)
 
     def _sequences(self, datatype: Any, rows: Any) -> Any:
         import numpy as np
@@ -106,20 +118,21 @@ class Heap:
         base = datatype.get_super()
         unit = int(base.get_size())
         result = np.empty(len(rows), object)
-        for place, (count, address, number) in enumerate(self._elements(rows)):
+        nothing = self._fixed(base, np.zeros((0, unit), np.uint8))
+        nothing.flags.writeable = False
+        result.fill(nothing)  # an array without items can be the same one everywhere
+        for place, count, address, number in self._elements(rows):
             data = np.frombuffer(self._object(count * unit, address, number), np.uint8).reshape(-1, unit)
             result[place] = self._fixed(base, data).copy()
         return result
 
-    def _object(self, size: int, address: int, number: int) -> bytes | memoryview:
-        """The bytes that an element refers to."""
-        if not size:
-            return b""
+    def _object(self, size: int, address: int, number: int) -> memoryview:
+        """The bytes that an element refers to: all of an object, as libhdf5 takes it."""
         known = self._collections.get(address)
         if known is None:
             known = self._collections[address] = self._collection(address)
         found = known[1].get(number)
-        if found is None or found[1] < size:
+        if found is None or found[1] != size:
             raise FormatError("data of variable length in the HDF5 file is not where it is said to be")
         return known[0][found[0] : found[0] + size]
 

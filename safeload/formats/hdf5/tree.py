@@ -13,6 +13,7 @@ from safeload.errors import FormatError, LimitExceededError, LoadError, Safeload
 from safeload.findings import Finding, Severity, Verdict
 from safeload.formats.hdf5.attributes import read_attributes
 from safeload.formats.hdf5.dataset import Dataset, check_announced
+from safeload.formats.hdf5.guard import check_object
 from safeload.formats.hdf5.heap import Heap
 from safeload.formats.hdf5.types import ReferenceTypeError
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from safeload.limits import Limits
 
 __all__ = ["Node", "Tree"]
+
+# Soft links that libhdf5 follows, one behind the other.
+_MOST_SOFT = 16
 
 
 class Node:
@@ -64,7 +68,7 @@ class Tree:
         self._heap = Heap(library)
         self._known: dict[int, Node] = {}
         self._soft: list[_Soft] = []
-        self._links = 0
+        self._links = self._names = 0
         self._attribute_bytes = 0
         self.findings: list[Finding] = []
         with library.quiet():
@@ -90,16 +94,20 @@ class Tree:
     def check_announced(self) -> None:
         """Refuse a file that announces far more than it holds, for who wants all of it."""
         stored = self._library.blob.size
-        total = 0
+        total = packed = 0
         for node in self.datasets():
             check_announced(node.data.announced, node.data.stored, self._limits)
             total += node.data.announced
+            packed += node.data.stored
+        if packed > stored:  # bytes that several are made of would be unpacked again and again
+            raise FormatError("datasets of the HDF5 file store more, together, than the file", code="hdf5.overlap")
         check_announced(total, stored, self._limits)
 
     def _descend(self, identifier: Any, member: str) -> Node:
         """The object at ``member``; only hard links lead there."""
         path, address = "", self._library.root
         for name in filter(None, member.split("/")):
+            check_object(self._library, address)
             kind = self._library.h5py.h5i.get_type(identifier)
             raw = name.encode("utf-8", "surrogateescape")
             if kind != self._library.h5py.h5i.GROUP or raw not in identifier:
@@ -150,13 +158,18 @@ class Tree:
 
     def _link_list(self, identifier: Any) -> list[tuple[bytes, int, int]]:
         found: list[tuple[bytes, int, int]] = []
+        most = self._library.blob.size  # each name is stored once; the heap that they are in could be shared
 
         def note(name: bytes, info: Any) -> bool | None:
             self._links += 1
-            found.append((name, int(info.type), int(info.u)))  # the object is the same one in every call
-            return True if self._links > self._limits.max_members else None
+            kind, value = int(info.type), int(info.u)  # the object is the same one in every call
+            self._names += len(name) + (value if kind == self._library.h5py.h5l.TYPE_SOFT else 0)
+            found.append((name, kind, value))
+            return True if self._links > self._limits.max_members or self._names > most else None
 
         identifier.links.iterate(note, info=True)
+        if self._names > most:
+            raise FormatError("names of objects in the HDF5 file are longer, together, than the file")
         if self._links > self._limits.max_members:
             raise LimitExceededError(
                 f"the HDF5 file has more than max_members={self._limits.max_members:,} objects; raise Limits(max_members=...)",
@@ -175,16 +188,17 @@ class Tree:
         known = self._known.get(address)
         if known is not None:
             return known
+        index = check_object(self._library, address)
         kinds = {h5py.h5i.GROUP: "group", h5py.h5i.DATASET: "dataset", h5py.h5i.DATATYPE: "datatype"}
         node = Node(path, kinds.get(h5py.h5i.get_type(identifier), "other"), identifier)
         self._known[address] = node
-        self._contents(node, address)
+        self._contents(node, address, index)
         return node
 
-    def _contents(self, node: Node, address: int) -> None:
+    def _contents(self, node: Node, address: int, index: int) -> None:
         try:
             if node.kind == "dataset":
-                node.data = Dataset(self._library, self._heap, node.identifier, self._limits)
+                node.data = Dataset(self._library, self._heap, node.identifier, self._limits, index)
             elif node.kind == "datatype":
                 node.data = node.identifier.dtype
             elif node.kind == "other":
@@ -217,7 +231,7 @@ class Tree:
     def _resolve_soft(self) -> None:
         """Set soft links to what they name; those that name nothing are left out."""
         waiting = self._soft
-        while waiting:
+        for _ in range(_MOST_SOFT):  # a chain that is longer leads nowhere for libhdf5 either
             left = []
             for link in waiting:
                 node = self._at(link.group if not link.target.startswith("/") else self.root, link.target)

@@ -5,6 +5,7 @@ Rule: pickles that are kept as values are judged and stay bytes; nothing that is
 
 from __future__ import annotations
 
+import hashlib
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from safeload.formats.blob import MemoryBlob
 from safeload.formats.detect import looks_like_pickle_head
 from safeload.formats.hdf5.dataset import Dataset
 from safeload.formats.hdf5.group import Group
-from safeload.formats.pickled_bytes import pickles_in
+from safeload.formats.pickled_bytes import Effort, pickles_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,10 +29,12 @@ __all__ = ["built", "pickled_values"]
 
 # A scan looks at texts in pieces of about so many bytes.
 _PIECE = 1 << 24
+# As many as in a file that is nothing but pickles; each is judged for itself.
+_MOST_PICKLES = 20_000
 
 
 def pickled_values(library: Library, tree: Tree, limits: Limits, *, keep: bool, index: Any = None) -> list[Stream]:
-    """The pickles among the values of a tree; each is noted as a finding of the tree.
+    """The pickles among the values of a tree, equal ones once; each is noted as a finding of the tree.
 
     Args:
         library: the open file. tree: what to look at. limits: bounds.
@@ -39,12 +42,18 @@ def pickled_values(library: Library, tree: Tree, limits: Limits, *, keep: bool, 
         index: the part of the one dataset in the tree that will be loaded.
     """
     streams: list[Stream] = []
+    effort, seen = Effort(library.blob.size), set[bytes]()
     with library.quiet():
         for node in tree.nodes():
-            for where, data in _in_node(node, keep=keep, index=index):
-                if len(streams) >= limits.max_members:
+            for where, data in _in_node(node, effort, keep=keep, index=index):
+                digest = hashlib.sha256(data).digest()
+                if digest in seen:
+                    continue
+                seen.add(digest)
+                if len(streams) >= min(_MOST_PICKLES, limits.max_members):
                     raise LimitExceededError(
-                        f"more than max_members={limits.max_members:,} pickles in the HDF5 file", code="limit.members"
+                        f"more than {_MOST_PICKLES:,} different pickles in the HDF5 file; read parts with member=",
+                        code="limit.members",
                     )
                 location = f"{node.path}{where}"
                 message = "a pickle kept as a value; it was judged, and is loaded as the bytes that it is"
@@ -53,16 +62,16 @@ def pickled_values(library: Library, tree: Tree, limits: Limits, *, keep: bool, 
     return streams
 
 
-def _in_node(node: Node, *, keep: bool, index: Any) -> Iterator[tuple[str, bytes]]:
+def _in_node(node: Node, effort: Effort, *, keep: bool, index: Any) -> Iterator[tuple[str, bytes]]:
     import numpy as np
 
     for name, value in node.attrs.items():
         if value is not None:
-            for where, data in pickles_in(_as_array(value)):
+            for where, data in pickles_in(_as_array(value), effort):
                 yield f"@{name}{where if np.ndim(value) else ''}", data
     if isinstance(node.data, Dataset):
         for piece in _texts(node, node.data, keep=keep, index=index):
-            yield from pickles_in(_as_array(piece))
+            yield from pickles_in(_as_array(piece), effort)
 
 
 def _as_array(value: Any) -> Any:
@@ -94,7 +103,7 @@ def _texts(node: Node, dataset: Dataset, *, keep: bool, index: Any) -> Iterator[
         yield dataset.read()
         return
     row = math.prod(dataset.shape[1:]) * int(dataset.dtype.itemsize) or 1
-    step = max(1, _PIECE // row)
+    step = max(1, _PIECE // row // dataset.rows) * dataset.rows  # whole chunks, so that none is unpacked twice
     for start in range(0, dataset.shape[0], step):
         yield dataset.read(slice(start, start + step))
 
