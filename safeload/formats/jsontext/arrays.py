@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
@@ -79,18 +80,26 @@ def _read_array(node: dict[str, Any]) -> Any:
         array = np.frombuffer(bytearray(data), dtype).reshape(tuple(shape), order=layout)
     except (ValueError, TypeError, OverflowError, MemoryError):
         raise MisfitError("NumPy has no array of this shape") from None
-    _check_booleans(array)
+    _check_items(array)
     return array
 
 
-def _check_booleans(array: Any) -> None:
-    """Bytes other than 0 and 1 as booleans make NumPy count wrong, and write behind an array's end."""
+def _check_items(array: Any) -> None:
+    """Bytes that no item of NumPy's has.
+
+    Others than 0 and 1 as booleans make NumPy count wrong, and write behind an array's end; a number beyond Unicode raises a
+    SystemError when the text is looked at.
+    """
     dtype = array.dtype
     if dtype.names is not None:
         for name in dtype.names:
-            _check_booleans(array[name])
+            _check_items(array[name])
     elif dtype.kind == "b" and array.size and (array.view(np.uint8) > 1).any():
         raise MisfitError("a boolean is a byte of 0 or 1")
+    elif dtype.kind == "U" and array.size:
+        letters = np.ascontiguousarray(array).reshape(-1).view(np.dtype("u4").newbyteorder(dtype.byteorder))
+        if (letters > sys.maxunicode).any():
+            raise MisfitError("a character beyond Unicode")
 
 
 def _write_scalar(value: Any) -> Any:
@@ -125,7 +134,7 @@ def _read_scalar(node: dict[str, Any]) -> Any:
     if len(data) != dtype.itemsize:
         raise MisfitError("the dtype announces another number of bytes than there are")
     array = np.frombuffer(bytearray(data), dtype)
-    _check_booleans(array)
+    _check_items(array)
     return array[0]
 
 

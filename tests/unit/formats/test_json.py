@@ -856,3 +856,18 @@ def test_deep_callers_get_an_error_of_ours():
 def test_parse_is_what_the_reader_uses():
     """The module's one entry."""
     assert parse(b"[1]", DEFAULT_LIMITS) == ([1], False)
+
+
+@pytest.mark.parametrize(
+    "dtype", ["<U1", ">U1", {"names": ["a"], "formats": [{"base": "<U1", "shape": [1]}], "offsets": [0], "itemsize": 4}]
+)
+@pytest.mark.parametrize("kind", ["ndarray", "scalar"])
+def test_characters_that_there_are_not(kind, dtype):
+    """NumPy takes any 32 bits as a character, and raises a SystemError when it is looked at."""
+    node = {"$safeload": kind, "dtype": dtype, "v": base64.b64encode(b"\xff" * 4).decode()}
+    if kind == "ndarray":
+        node |= {"shape": [1], "order": "C"}
+    text = json.dumps(node).encode()
+    assert safeload.scan(text).verdict == "malformed"
+    with pytest.raises(FormatError, match="Unicode"):
+        safeload.loads(text)
