@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from safeload.audit import SILENT
 from safeload.codemakers import family_of
 from safeload.errors import SafeloadError
+from safeload.expansion import expanded
 from safeload.formats.base import WriteRequest
 from safeload.formats.sources import BytesSource
 from safeload.limits import DEFAULT_LIMITS, Limits
@@ -173,8 +174,11 @@ def check(obj: Any, *, limits: Limits | None = None, max_bytes: int = 1 << 26) -
         large = not first.ok and not bad and first.reason.startswith(_LARGE)
         request = WriteRequest(limits)
         plain = needs is not None and not needs.never
+        endless = expanded(obj) > max_bytes
         others = [
-            _too_large(codec.name, max_bytes, codec) if large else _tried(codec, obj, request, max_bytes, plain=plain)
+            _too_large(codec.name, max_bytes, codec)
+            if large or (endless and not _shares(codec))
+            else _tried(codec, obj, request, max_bytes, plain=plain)
             for codec in _codecs()
         ]
         parts = tuple(_bad_part(part, request, max_bytes) for part in bad)
@@ -185,6 +189,15 @@ def _codecs() -> list[Codec]:
     from safeload.formats.containers import codecs
 
     return [codec for _, codec in sorted(codecs().items()) if codec.name != "pickle"]
+
+
+# Formats that are pickles inside.
+_PICKLES = frozenset({None, "joblib", "torch"})
+
+
+def _shares(codec: Codec) -> bool:
+    """Whether a part that stands in several places is written once, as pickle does."""
+    return codec.code or codec.reads in _PICKLES
 
 
 _LARGE = "larger than"

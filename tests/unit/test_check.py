@@ -347,3 +347,21 @@ def test_open_files_and_generators():
         if not report.codec("pickle").ok:
             assert report.bad[0].path == "obj[0]"
             assert report.codec("pickle").reason.startswith("TypeError")
+
+
+def test_what_shares_its_parts_without_end():
+    """A list of two times the list below is tiny as a pickle, and has no end for whoever writes a tree."""
+    lattice = []
+    for _ in range(60):
+        lattice = [lattice, lattice]
+    report = safeload.check(lattice)
+    assert report.codec("pickle").ok
+    assert report.codec("joblib").ok
+    for name in ("json", "npy"):
+        assert not report.codec(name).ok
+    with pytest.raises(ValueError, match="max_json_bytes"):
+        safeload.dumps(lattice, codec="json")
+    few = []
+    for _ in range(10):
+        few = [few, few]
+    assert safeload.loads(safeload.dumps(few, codec="json")) == few

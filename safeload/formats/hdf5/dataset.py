@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from safeload.errors import FormatError, LimitExceededError, LoadError
 from safeload.formats.hdf5.box import box_of
 from safeload.formats.hdf5.chunks import Filter, check_filters, unpack
-from safeload.formats.hdf5.guard import ARRAYS
+from safeload.formats.hdf5.guard import ARRAYS, BY_BTREE
 from safeload.formats.hdf5.types import Layout, layout_of, same_bytes
 
 if TYPE_CHECKING:
@@ -107,7 +107,12 @@ class Dataset:
                 raise LimitExceededError(
                     "a dataset in the HDF5 file has places for more chunks than the file has bytes", code="limit.chunks"
                 )
-        self.stored = int(identifier.get_storage_size())  # libhdf5 visits every place
+        self._index: _Index | None = None
+        if index == BY_BTREE:  # libhdf5 would visit a chunk as often as the tree leads to it
+            self._index = self._chunk_index()
+            self.stored = sum(size for row in self._index.values() for _, (_, size, _) in row)
+        else:
+            self.stored = int(identifier.get_storage_size())  # libhdf5 visits every place
         self._filters = tuple(
             Filter(found[0], tuple(map(int, found[2])))
             for found in map(properties.get_filter, range(properties.get_nfilters()))
@@ -126,7 +131,6 @@ class Dataset:
         if self.layout.lengths and math.prod(self._chunk) > max(_MOST_PLACES, library.blob.size):
             _too_many_elements()
         self._properties = properties
-        self._index: _Index | None = None
 
     @property
     def rows(self) -> int:

@@ -17,7 +17,7 @@ from safeload.formats.hdf5.headers import messages
 if TYPE_CHECKING:
     from safeload.formats.hdf5.library import Library
 
-__all__ = ["ARRAYS", "check_object"]
+__all__ = ["ARRAYS", "BY_BTREE", "check_object"]
 
 _LINK_INFO, _LAYOUT, _ATTRIBUTE, _SYMBOL_TABLE, _ATTRIBUTE_INFO = 0x02, 0x08, 0x0C, 0x11, 0x15
 _SHARED = 0x02
@@ -26,7 +26,7 @@ _MOST_ATTRIBUTES = 4_096
 _MOST_LEVELS = 16
 _CHUNKED = 2
 # Indexes of a chunked layout of version 4 and later. Some have a place for every chunk, stored or not.
-_BY_BTREE = 5
+BY_BTREE = 5
 ARRAYS = frozenset({2, 3, 4})
 
 
@@ -34,7 +34,7 @@ def check_object(library: Library, address: int) -> int:
     """Check what hangs on the object header at ``address``.
 
     Returns:
-        The number of the index that a chunked dataset of the newer kind has (:data:`ARRAYS`), otherwise 0.
+        The number of the index that a chunked dataset of the newer kind has, otherwise 0.
 
     Raises:
         FormatError: a tree in it is none. LimitExceededError: it has more attributes than libhdf5 finds in useful time.
@@ -73,7 +73,7 @@ def _check_layout(library: Library, body: bytes) -> int:
         if version > 3 and body[1] == _CHUNKED and len(body) > 4:
             at = 5 + body[3] * body[4]
             index = int.from_bytes(body[at : at + 1], "little")
-            if index == _BY_BTREE:
+            if index == BY_BTREE:
                 _check_depth(library, _number(body, at + 7, width))
             return index
         return 0

@@ -6,9 +6,11 @@ Rule: what cannot come back as it was is not written.
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING, Any, Final
 
 from safeload.errors import LimitExceededError
+from safeload.expansion import expanded
 from safeload.formats.jsontext import groups, registry, scalars
 from safeload.formats.jsontext.form import MisfitError, pointer
 from safeload.formats.jsontext.parse import check_depth, fast_backend
@@ -29,7 +31,7 @@ def write(value: Any, limits: Limits) -> bytes:
         ValueError: it is nested deeper than a reader with the same limits accepts, or contains itself.
     """
     try:
-        writer = Writer(limits)
+        writer = Writer(limits, value)
         tree = writer.value(value)
     except MisfitError as misfit:
         raise misfit.error(f"{pointer(misfit.path)}: {misfit}") from None
@@ -55,9 +57,12 @@ def _text(tree: Any) -> bytes:
 
 
 class Writer:
-    """Makes the tree of plain values for one text."""
+    """Makes the tree of plain values for one text, that of ``root``."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, root: Any = None) -> None:
+        self._root = root
+        self._most = limits.max_json_bytes
+        self._unmeasured = _MEASURE
         self._left = limits.max_json_depth
         self._limit = limits.max_json_depth
         self.marked = False
@@ -106,7 +111,19 @@ class Writer:
             misfit.path.append(len(nodes))
             raise
         self._left += 1
+        self._unmeasured -= len(nodes)
+        if self._unmeasured < 0:
+            self._measure()
         return nodes
+
+    def _measure(self) -> None:
+        """What shares its parts may have no end as a text: this is asked once, when it is getting long."""
+        self._unmeasured = sys.maxsize
+        if expanded(self._root) > self._most:
+            raise MisfitError(
+                f"its parts, written as often as they stand there, have more than max_json_bytes={self._most:,} bytes",
+                ValueError,
+            )
 
     def members(self, values: dict[str, Any]) -> dict[str, Any]:
         """The nodes of a dict's values, under their names."""
@@ -126,4 +143,5 @@ class Writer:
 
 
 _SHORT: Final = 1 << 63
+_MEASURE: Final = 1 << 20
 _WRITE: Final[dict[type, Callable[[Any, Writer], Any]]] = {**scalars.WRITE, **groups.WRITE}
