@@ -115,6 +115,7 @@ def test_what_is_written_comes_back(value):
 @settings(max_examples=100)
 def test_both_backends_write_the_same_value(value):
     """The text may differ in the spelling of a float, and in nothing that it means."""
+    value = [value]  # a number that is all of a text is no JSON to a reader of any format
     fast = write(value, DEFAULT_LIMITS)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(__import__("sys").modules, "orjson", None)
