@@ -9,6 +9,7 @@ import gzip
 import io
 import json
 import struct
+import tarfile
 import zipfile
 import zlib
 from typing import TYPE_CHECKING, Any
@@ -314,3 +315,29 @@ def test_hdf5_inside_another_format(name: str) -> None:
     for options in ({}, {"arrays": "numpy"}):
         with pytest.raises(safeload.FormatError):
             safeload.loads(data, **options)
+
+
+def _tar(content: bytes, announced: int | None = None) -> bytes:
+    target = io.BytesIO()
+    with tarfile.open(fileobj=target, mode="w") as archive:
+        entry = tarfile.TarInfo("a.h5")
+        entry.size = len(content) if announced is None else announced
+        archive.addfile(entry, io.BytesIO(content[: entry.size]))
+        for name, rest in (("b", content[entry.size :]),) if announced is not None else ():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(rest)
+            archive.addfile(entry, io.BytesIO(rest))
+    return target.getvalue()
+
+
+def test_hdf5_first_in_a_tar_archive() -> None:
+    """It stands where an HDF5 file may begin: harmless if it is the member, refused if it reaches beyond it."""
+    good = bytes(_file(lambda file: file.create_dataset("x", data=[1, 2])))
+    report = safeload.scan(_tar(good))
+    assert (report.verdict, report.container, report.members[0].container) == (Verdict.CLEAN, "tar", "hdf5")
+    assert safeload.loads(_tar(good))["x"].tolist() == [1, 2]
+    hostile = bytes(
+        _file(lambda file: file.attrs.__setitem__("model_config", json.dumps({"class_name": "Lambda", "config": {}})))
+    )
+    assert safeload.scan(_tar(hostile)).verdict is Verdict.UNKNOWN
+    assert safeload.scan(_tar(good, 512)).verdict is Verdict.MALFORMED

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from safeload.errors import FormatError, LoadError, SafeloadError
 from safeload.formats.base import GENERIC, NO
-from safeload.formats.hdf5.library import Library, find_signature
+from safeload.formats.hdf5.library import Library, end_of_file, find_signature
 from safeload.formats.hdf5.tree import Tree
 from safeload.formats.hdf5.values import built, pickled_values
 from safeload.formats.pickled_bytes import seems_pickled
@@ -45,11 +45,18 @@ class _Hdf5:
 
 
 def _is_member(blob: Blob, start: int) -> bool:
-    """Whether a file of a tar archive begins there, as the first one often does at byte 512: it is examined for itself."""
+    """Whether a file of a tar archive begins there, and whoever opens the archive as HDF5 sees that member and no more.
+
+    The content of the first member often stands at byte 512, where HDF5 files may begin. It is judged as what it is, like any
+    member.
+    """
     if not is_tar(blob):
         return False
     try:
-        return any(entry.data == start for entry in read_tar(blob, DEFAULT_LIMITS))
+        return any(
+            entry.data == start and end_of_file(blob.slice(start, entry.size)) <= entry.size
+            for entry in read_tar(blob, DEFAULT_LIMITS)
+        )
     except SafeloadError:
         return False
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from safeload.formats.blob import Blob
 
-__all__ = ["MAGIC", "Library", "find_signature"]
+__all__ = ["MAGIC", "Library", "end_of_file", "find_signature"]
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
 _FIRST_USER_BLOCK = 512
@@ -36,6 +36,15 @@ def find_signature(blob: Blob) -> int | None:
     return None
 
 
+def end_of_file(blob: Blob) -> int:
+    """How long the file says that it is; libhdf5 reads nothing behind that.
+
+    Raises:
+        FormatError: there is no file.
+    """
+    return _superblock(blob).end
+
+
 class Library:
     """h5py, and one file that is open in it.
 
@@ -52,7 +61,7 @@ class Library:
 
     def __init__(self, blob: Blob) -> None:
         self.blob = blob
-        self.start, self.root, self.offset_size, self.length_size = _superblock(blob)
+        self.start, self.root, self.offset_size, self.length_size, _ = _superblock(blob)
         self.h5py = _h5py()
         with self.quiet():
             self.file: Any = self.h5py.File(blob.file(), "r")
@@ -110,6 +119,7 @@ class _Superblock(NamedTuple):
     root: int
     offset_size: int
     length_size: int
+    end: int
 
 
 def _superblock(blob: Blob) -> _Superblock:
@@ -135,4 +145,4 @@ def _superblock(blob: Blob) -> _Superblock:
             code="format.unsupported",
         )
     root = int.from_bytes(address[3 if version > 1 else 5], "little")
-    return _Superblock(start, root, width, sizes[1])
+    return _Superblock(start, root, width, sizes[1], int.from_bytes(address[2], "little"))
