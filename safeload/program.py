@@ -102,7 +102,8 @@ def snapshot(args: tuple[Any, ...], note: Callable[[int], None] | None = None) -
 
     That is as deep as the argument rules look: ``(state,)``, ``(({...}, {...}),)``, ``((3, "|", None, (), {...}),)``. In a
     dict, small lists and dicts are copied too (``{"levels": [...]}``); a rule that looks into one has to refuse it
-    when it is larger than :data:`SMALL`. So are bytearrays, which a stream can change like lists; ``note`` is told their lengths.
+    when it is larger than :data:`SMALL`. So are bytearrays, which a stream can change like lists; ``note`` is told how many bytes such
+    copies inside of a dict take.
     """
     for item in args:
         kind = type(item)
@@ -112,6 +113,8 @@ def snapshot(args: tuple[Any, ...], note: Callable[[int], None] | None = None) -
 
 
 SMALL = 64
+# Bytes that a copy of a small list or dict takes, at most: in all, and for each key.
+_HEADER, _PER_KEY = 64, 192
 
 
 def _copied(item: Any, note: Callable[[int], None] | None) -> Any:
@@ -125,10 +128,12 @@ def _copied(item: Any, note: Callable[[int], None] | None) -> Any:
         for key, value in item.items():
             if (type(value) is list or type(value) is dict) and len(value) <= SMALL:
                 copy[key] = value.copy()
+                if note is not None:
+                    note(_HEADER + (8 if type(value) is list else _PER_KEY) * len(value))
             elif type(value) is bytearray:
                 copy[key] = value[:]
                 if note is not None:
-                    note(len(value))
+                    note(2 * len(value))
         return copy
     return item
 

@@ -238,7 +238,7 @@ class KeyWalk(Scales):
             elif opcode in (0x5D, 0x7D, 0x8F):  # EMPTY_LIST, EMPTY_DICT, EMPTY_SET
                 push(self.container([]))
             elif opcode == 0x29:  # EMPTY_TUPLE
-                push(self.node([]))
+                push(self.empty)
             elif opcode == 0x6A:  # LONG_BINGET
                 push(memo[int.from_bytes(code[pos : pos + 4], "little")])
                 pos += 4

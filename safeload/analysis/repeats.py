@@ -50,9 +50,9 @@ if TYPE_CHECKING:
 __all__ = ["Repeats", "Template"]
 
 _MAX_TEMPLATES = 8
-# Templates that may be made for nothing; three matches earn one more.
-_PATIENCE = 48
-_EARNED = 3
+# Steps that may be taken for nothing: opcodes simulated, parts compared of what does not match in the end. Every byte that a
+# match skips earns one.
+_PATIENCE = 100_000
 
 
 class Template:
@@ -84,8 +84,8 @@ class Template:
         """Whether all that it reads is as it was when the template was made."""
         return all(memo.get(slot, self) is value and _looks(value) == looks for slot, value, looks in self.reads)
 
-    def match(self, code: bytes, pos: int, sizes: Sequence[int], taken: int, longest: int) -> _Match | None:
-        """What matches at ``pos``, while ``taken`` of the buffers of these ``sizes`` are taken.
+    def match(self, code: bytes, pos: int, sizes: Sequence[int], taken: int, longest: int) -> _Match | int:
+        """What matches at ``pos``, while ``taken`` of the buffers of these ``sizes`` are taken, or how many parts did.
 
         No integer in it is longer than ``longest`` bytes.
         """
@@ -93,29 +93,29 @@ class Template:
         end = len(code) - 1  # there is a STOP behind every segment
         for index, (run, kind, size) in enumerate(self.parts):
             if not code.startswith(run, pos):
-                return None
+                return index
             pos += len(run)
             if pos >= end:
-                return None
+                return index
             if kind == NUMBER:
                 pos += NUMBERS.get(code[pos]) or short_long(code, pos, longest) or end  # beyond the end is no match
             elif kind == END:
                 return _Match(pos, texts)
             elif kind == BUFFER:
                 if code[pos] != NEXT_BUFFER or taken >= len(sizes) or ROUNDED[sizes[taken].bit_length()] != size:
-                    return None
+                    return index
                 taken += 1
                 pos += 1
             elif (code[pos] == BYTEARRAY8) != (kind == ARRAY):
-                return None
+                return index
             else:
                 start, pos = text_at(code, pos)
                 length = pos - start
                 if (kind == TEXT and ROUNDED[length.bit_length()] != size) or (kind == EXACT and length != size):
-                    return None
+                    return index
                 if index in self.texts:
                     texts[index] = code[start:pos]
-        return None
+        return len(self.parts)
 
 
 class _Match(NamedTuple):
@@ -139,7 +139,7 @@ class Repeats:
         self.templates: list[Template] = []
         # Where the last object on a stack ended: the stack, its height, the position, memo slots, and the walk's account.
         self.ends: dict[tuple[int, int], tuple[Any, ...]] = {}
-        self.patience = _PATIENCE * _EARNED
+        self.patience = _PATIENCE
 
     def ended(self, walk: Scales, code: bytes, pos: int, opcode: int, level: int, stack: list[Any]) -> int:
         """``opcode`` has made an object that ends at ``pos``, ``level`` marks deep; returns where the matches end."""
@@ -162,14 +162,15 @@ class Repeats:
     def _learn(self, walk: Scales, code: bytes, pos: int, end: tuple[Any, ...], account: tuple[int, ...]) -> None:
         """Make a template of the segment that ends at ``pos``, if it can be one."""
         stack, height, start, slots, (work, constructed, large, taken) = end
-        if self.patience < _EARNED or account[2] != large:
+        if self.patience <= 0 or account[2] != large:
             return
-        self.patience -= _EARNED
         segment = Segment(walk.memo, slots, walk.sizes[taken : walk.taken])
         try:
             segment.run(code, start, pos)
         except OpenSegmentError:
             return
+        finally:
+            self.patience -= segment.steps
         pushed = stack[height:]
         if len(pushed) != len(segment.stack) or len(walk.memo) + walk.skipped != slots + segment.memoized:
             return
@@ -188,17 +189,23 @@ class Repeats:
             matched = False
             for template in usable:
                 found = template.match(code, pos, sizes, walk.taken, walk.longest_integer)
-                if found is None or not (id(template) in checked or template.holds(memo)):
+                if isinstance(found, int):
+                    self.patience -= found
+                    continue
+                if not (id(template) in checked or template.holds(memo)):
+                    self.patience -= len(template.parts) + len(template.reads)
                     continue
                 checked.add(id(template))
+                self.patience = min(self.patience + found.end - pos, _PATIENCE)
                 pos = found.end
                 _account(walk, template, found, stack)
-                self.patience = min(self.patience + 1, _PATIENCE * _EARNED)
                 if template is not usable[0]:
                     usable.remove(template)
                     usable.insert(0, template)
                 matched = True
                 break
+        if self.patience <= 0:
+            self.templates.clear()
         return pos
 
 

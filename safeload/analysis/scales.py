@@ -47,6 +47,18 @@ HEAVY = 32
 _TEXT_WEIGHT = tuple(1 + (size >> 8) for size in ROUNDED)
 _TEXT_COST = tuple(1 + (size >> 3) for size in ROUNDED)
 
+# What puts the items of a list, or the first of each, into a dict or a set, whatever they are. Other callables may do so too, but
+# the objects that they are given are rarely meant to be keys, and weigh much.
+_HASHING = frozenset(
+    f"{module}.{name}".encode()
+    for module in ("builtins", "__builtin__", "collections", "copyreg", "copy_reg")
+    for name in ("set", "frozenset", "dict", "OrderedDict", "Counter", "_reconstructor")
+)
+# So many heavy objects in a short list are charged as if all of them collided.
+_FEW = 8
+# What a comparison of two objects costs that do it in Python, in units of a comparison of numbers, by its binary logarithm.
+_IN_PYTHON = 5
+
 # Nothing of these kinds is kept as a key: constants, and strings, whose hash is random.
 _TEXT_KINDS = frozenset({bytes, type(None)})
 
@@ -73,6 +85,7 @@ class Scales:
         self.large: dict[int, Node] = {}
         self._numbers: dict[int, _Numbers] = {}  # by the identity of the list
         self.nodes: list[Node] = []
+        self.empty = self.node([])  # the empty tuple, which nothing can be added to
         self.hashed: list[Node] = []
         self.passed: list[Node] = []  # arguments and states
         self.budget = limits.max_hash_work
@@ -199,24 +212,58 @@ class Scales:
                 if item.weight < _LIGHT:
                     cost += item.weight  # at least what _members would say
                 elif item.items and not item.made:
-                    cost += self._members(item.items, made)
+                    cost += self._members(item, made)
             elif kind is bytes:
                 cost += _TEXT_COST[len(item).bit_length()]
             else:
                 cost += 1
         self.spend(cost)
 
-    def _members(self, items: list[Any], made: Any) -> int:
-        """Let ``made`` hash ``items``, and what is first in each of them; returns what it costs where they are few."""
+    def _members(self, given: Node, made: Any) -> int:
+        """Let ``made`` hash the items of ``given``, and what is first in each; returns what it costs where they are few."""
+        items = given.items
         if len(items) > SMALL_DICT:
             kinds = set(map(type, items))
+            if given.twin and not kinds <= _TEXT_KINDS:
+                raise ShortcutError  # these are the items of its model
             if Node in kinds:
                 self._put_nodes(made, items)
             elif not kinds <= _TEXT_KINDS:
                 self._put_numbers(made, items)
             return 0
-        choosable = sum([type(item) is not bytes and item is not None for item in items])
-        return choosable * choosable >> 6
+        choosable = [item for item in items if type(item) is not bytes and item is not None]
+        count = len(choosable)
+        cost = count * count >> 6
+        nodes = [item for item in choosable if type(item) is Node]
+        if nodes:
+            firsts = [node.items[0] for node in nodes if node.items and not node.made]
+            cost += self._put_few(made, [*nodes, *firsts], known=not given.twin)
+        return cost
+
+    def _put_few(self, made: Any, items: list[Any], *, known: bool) -> int:
+        """Of a short list: what may be keys, and may collide; returns what comparing them costs if it is not put into ``made``.
+
+        ``known``: they are not those of another list.
+        """
+        hashes = made.name in _HASHING
+        heavy: list[Node] = []
+        light = unknown = 0
+        for item in items:
+            made_by_call = type(item) is Node and item.opaque & 1
+            if type(item) is not Node or not item.step or (made_by_call and not hashes):
+                continue
+            unknown += made_by_call
+            if item.weight <= HEAVY:
+                light += item.weight
+            elif not any(type(part) is Node and not part.step for part in item.items):  # else it cannot be hashed
+                heavy.append(item)
+        cost = (len(items) * light >> 6) + (unknown * unknown << _IN_PYTHON)
+        if len(heavy) > _FEW:  # it takes their hashes to tell
+            if not known or any(type(item) is Node and item.opaque & TWIN for item in items):
+                raise ShortcutError
+            self.put_keys(made, heavy)
+            return cost
+        return cost + max(len(heavy) - 1, 0) * sum([item.weight for item in heavy]) // 2
 
     def _put_nodes(self, made: Any, items: list[Any]) -> None:
         self.spend(_LOOK * len(items))
@@ -255,7 +302,10 @@ class Scales:
             else:
                 self.spend(leaf_weight(key))
         _add_keys(target, kept)
-        if len(target.keys or ()) > SMALL_DICT or any(type(key) is Node and key.weight > HEAVY for key in kept):
+        count = len(target.keys or ())
+        if count <= SMALL_DICT:  # numbers cost too little to be charged, but comparing tuples takes longer
+            self.spend(count * sum([key.weight for key in kept if type(key) is Node and key.weight <= HEAVY]) >> 6)
+        if count > SMALL_DICT or any(type(key) is Node and key.weight > HEAVY for key in kept):
             self.large[id(target)] = target
 
     def _hash(self, key: Node) -> None:
@@ -326,18 +376,22 @@ class Scales:
         light: dict[str, int] = {}
         hashes: list[int] = []
         groups: dict[int, list[int]] = {}  # weights of heavy keys by hash
+        unknown: list[int] = []  # and of those whose hash is not known: they may all have the same one
         values: dict[int, Any] = {}
         try:
             for key in keys:
                 value = value_of(key, values)
                 if type(key) is Node and key.weight > HEAVY:
                     hashes.append(hash(value))
-                    groups.setdefault(hashes[-1], []).append(key.weight)
+                    weights = unknown if key.opaque else groups.setdefault(hashes[-1], [])
+                    weights.append(key.weight)
                 else:  # told apart by their text: strings hash randomly, so an author cannot make this step collide
                     light[repr(value)] = hash(value)
         except RecursionError:
             self._too_deep(self.limits.max_tuple_depth)
-        for weights in groups.values():  # keys with equal hashes are compared, and a comparison visits all of both
+        self.spend(len(unknown) * max(map(sum, groups.values()), default=0))
+        # Keys with equal hashes are compared, and a comparison visits all of both.
+        for weights in (unknown, *groups.values()):
             self.spend((len(weights) - 1) * sum(weights) // 2)
         hashes += light.values()
         if len(hashes) <= SMALL_DICT:

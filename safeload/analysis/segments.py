@@ -71,13 +71,14 @@ class Segment:
         stack: what it leaves on the stack: a tag, and what is known.
         reads: the memo slots that it reads, and what they hold.
         memoized: the memo slots that it fills.
+        steps: opcodes that were simulated.
     """
 
     def __init__(self, memo: Mapping[int, Any], before: int, sizes: Sequence[int]) -> None:
         self.parts: list[Part] = []
         self.stack: list[tuple[int, Any]] = []
         self.reads: dict[int, Any] = {}
-        self.memoized = 0
+        self.memoized = self.steps = 0
         self._memo = memo
         self._before = before  # memo slots that were filled before the segment
         self._sizes = iter(sizes)
@@ -91,9 +92,8 @@ class Segment:
             OpenSegmentError: it is not closed or not apart.
         """
         run = pos
-        for _ in range(_MAX_OPCODES):
-            if pos >= end:
-                break
+        while pos < end and self.steps < _MAX_OPCODES:
+            self.steps += 1
             opcode = code[pos]
             behind = self._literal(code, pos, run)
             if behind:

@@ -7,7 +7,8 @@ expressions recognise streams in which that cannot happen, at a fraction of the 
 * no tuple except flat ones made of literals in place (no sharing, no nesting), no frozenset, nothing but strings,
   lists, dicts, sets and flat tuples in the memo;
 * numbers and tuples only where they cannot be keys (values of dicts with string keys, items of lists), and memo
-  references only to the first slots where they can be keys, apart from a bounded number of others.
+  references only to the first slots where they can be keys, apart from a bounded number of others; if tuples are in these
+  slots, no more references than their lengths allow (:mod:`~safeload.analysis.references`).
 
 A stream that does not match is not refused: it takes the exact way. Rule: a pattern may only accept; whatever it
 does not recognise counts as unproven.
@@ -20,12 +21,15 @@ import re
 
 from safeload.analysis import opcodes
 from safeload.analysis.records import learn_records
+from safeload.analysis.references import cheap_references
 
 __all__ = ["is_harmless", "is_plain", "plain_code"]
 
 # Numbers that may be keys: with n of them in one dict, colliding at worst, insertion takes n * n / 2 steps of a few
 # nanoseconds, 0.1 s here.
 _LOOSE_NUMBERS = 8_192
+# A long memo reference may be a long tuple: hashing and comparing it takes as long as so many numbers.
+_LOOSE_REFERENCE = 32
 # Below this size a stream cannot hold that many numbers.
 _SMALL = 2 * _LOOSE_NUMBERS
 
@@ -157,6 +161,7 @@ def _dialect(protocol: int) -> _Dialect:
 
 
 _PUTS = (b"q", b"r", b"p")
+_LONG_GETS = b"jg"
 
 
 # Streams from this length on are worth learning what their records look like, the more often the longer they are.
@@ -299,9 +304,13 @@ class _Loose:
         while pos >= 0:
             pos = self.run(pattern, pos, len(code))
             if pos >= last:
-                return pos == last and code[pos] == _STOP
+                return pos == last and code[pos] == _STOP and (self.small or self.cheap())
             pos = self.step(pos)
         return False
+
+    def cheap(self) -> bool:
+        """Whether references to tuples cost little; only MEMOIZE leaves tuples in the memo here."""
+        return self.dialect.memo != _MEMOIZE or cheap_references(self.code, 2)
 
     def run(self, pattern: re.Pattern[bytes], pos: int, end: int) -> int:
         """How far ``pattern``, a run of alternatives, gets from ``pos``; by records where there are some.
@@ -343,7 +352,7 @@ class _Loose:
                 return pos + 1
         else:
             found = None if self.small else self.dialect.number.match(code, pos)
-            self.left -= 1
+            self.left -= _LOOSE_REFERENCE if code[pos] in _LONG_GETS else 1
             if found is None or self.left < 0:
                 return -1
             pos = found.end()

@@ -24,6 +24,10 @@ __all__ = ["Tracer", "legacy_name", "policy_name"]
 
 _CONTAINERS = frozenset({list, dict, Keywords})
 _NO_CONTAINER = _CONTAINERS.isdisjoint
+# What a copy of a dict takes for each key, in list items; and what every byte of a stream allows to be copied: a stream in which each
+# object has a state of its own never meets the limit.
+_COPIED_PER_KEY = 8
+_COPIED_PER_BYTE = 4
 _bare: Any = object.__new__
 _new_use = tuple.__new__  # what Use() does, at a third of the cost
 # A call of one of these makes an instance of the class in its first argument (CPython, Lib/copyreg.py).
@@ -72,7 +76,8 @@ class Tracer:
         self.uses: list[Use] = []
         self.spellings: dict[tuple[str, str], str] = {}
         self._protocol = 0
-        self._copied = 0
+        self._copied = 0  # list items, some eight bytes each, in what was kept of arguments
+        self._may_copy = limits.max_hash_work
         self._most_uses = limits.max_operations
         self._fix_imports = fix_imports
         self._options = {"encoding": encoding, "errors": errors}
@@ -90,6 +95,7 @@ class Tracer:
             FormatError: the unpickler does not accept the stream.
             LimitExceededError: more uses or globals than the limits allow.
         """
+        self._may_copy += _COPIED_PER_BYTE * len(code)
         self._feed.feed(code)
         return self._load(protocol, buffers)
 
@@ -100,7 +106,13 @@ class Tracer:
         and what it raises leaves this method. A piece that ends inside an opcode is refused, or executed with what
         follows as if it had not been cut; so a caller cuts where a census has seen that an opcode ends.
         """
-        self._feed.feed(b"", next_piece)
+
+        def counted() -> bytes:
+            piece = next_piece()
+            self._may_copy += _COPIED_PER_BYTE * len(piece)
+            return piece
+
+        self._feed.feed(b"", counted)
         try:
             built = self._load(protocol, buffers)
         except SafeloadError:
@@ -172,21 +184,22 @@ class Tracer:
                     break
             else:
                 return args  # nothing in it can change
-        kept = snapshot(args, self._note_bytes)
+        kept = snapshot(args, self._note)
         for item in kept:
-            if type(item) in _CONTAINERS:
-                self._copied += len(item)
-            elif type(item) is tuple:
-                self._copied += sum([len(part) for part in item if type(part) in _CONTAINERS])
-        if self._copied > self.limits.max_hash_work:
+            for part in item if type(item) is tuple else (item,):
+                if type(part) is list:
+                    self._copied += len(part)
+                elif type(part) in _CONTAINERS:
+                    self._copied += _COPIED_PER_KEY * len(part)
+        if self._copied > self._may_copy:
             raise LimitExceededError(
                 f"the pickle passes lists and dicts of more than max_hash_work={self.limits.max_hash_work:,} items to calls",
                 code="limit.hash-work",
             )
         return kept
 
-    def _note_bytes(self, length: int) -> None:
-        self._copied += length // 4
+    def _note(self, size: int) -> None:
+        self._copied += size // 8
 
     def _find(self, module: str, name: str) -> type:
         spelling = (module, name)

@@ -332,9 +332,6 @@ def _integers(use: Use, _context: Context) -> str | None:
     return None if all(type(item) is int for item in use.args) else "an argument is not an integer"
 
 
-_LIBRARIES = ("numpy.", "pandas.", "scipy.", "sklearn.")
-
-
 @argument_rule("range")
 def _range(use: Use, context: Context) -> str | None:
     """``range``: small by itself, but beside arrays it may become one; then it is not much longer than the data."""
@@ -342,7 +339,7 @@ def _range(use: Use, context: Context) -> str | None:
     if not 1 <= len(args) <= 3 or any(type(item) is not int for item in args) or (len(args) == 3 and args[2] == 0):
         return "its arguments are not one to three integers"
     start, stop = (0, args[0]) if len(args) == 1 else args[:2]
-    if abs(stop - start) <= 10_000_000 or not any(other.name.startswith(_LIBRARIES) for other in context.uses):
+    if abs(stop - start) <= 10_000_000 or not context.has_arrays():
         return None
     if abs(stop - start) >= 1 << 62 or len(range(start, stop, *args[2:])) > context.budget():
         return "the range is much longer than the data"

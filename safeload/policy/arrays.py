@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from safeload.policy.arguments import argument_rule, is_bytes_like
 from safeload.policy.dtypes import dtype_of, extent
-from safeload.program import Kind, Standin, global_name, producer
+from safeload.program import Standin, global_name, producer
 
 if TYPE_CHECKING:
     from safeload.policy.decision import Context
@@ -163,10 +163,8 @@ def _check_state(
         return "an array of numbers has a list for its data"
     if context.copies_too_much(id(data), count * kind.size):  # numpy copies bytes in another order than the machine's
         return "the same bytes are given to array after array"
-    if parts is not None and context.index - made > 1:
-        between = context.uses[made + 1 : context.index]
-        if any(other.kind is not Kind.REFERENCE and other.name not in parts for other in between):
-            return "the state of an array is set long after the array was made"
+    if parts is not None and not context.only(parts, made + 1, context.index):
+        return "the state of an array is set long after the array was made"
     return None
 
 

@@ -8,6 +8,7 @@ the program, and no permission of a rule makes up for a change of a class or a c
 
 from __future__ import annotations
 
+from array import array
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Context", "check_state", "decide"]
 
+_LIBRARIES = ("numpy.", "pandas.", "scipy.", "sklearn.")
 _VERBS = {
     Kind.REFERENCE: ("policy.not-allowed", "imports", ""),
     Kind.CALL: ("policy.call-not-allowed", "calls", "call = true\nconstruct = false\nstate = false"),
@@ -83,8 +85,9 @@ class Context:
     """
 
     __slots__ = (
-        "_budget", "_copied", "_copies", "arrays", "arrows", "bound_methods", "contents", "counts", "dtypes", "index",
-        "key_sets", "models", "objects", "pattern_size", "persistent", "policy", "states", "tensors", "unread", "uses",
+        "_budget", "_copied", "_copies", "_foreign", "_libraries", "arrays", "arrows", "bound_methods", "contents",
+        "counts", "dtypes", "index", "key_sets", "models", "objects", "pattern_size", "persistent", "policy", "states",
+        "tensors", "unread", "uses",
     )  # fmt: skip
 
     def __init__(
@@ -110,6 +113,28 @@ class Context:
         self._budget = 0
         self._copied: set[Any] = set()
         self._copies = 0
+        self._libraries: bool | None = None
+        self._foreign: dict[frozenset[str], array[int]] = {}
+
+    def has_arrays(self) -> bool:
+        """Whether the program uses a library that could expand a range into an array."""
+        if self._libraries is None:
+            self._libraries = any(use.name.startswith(_LIBRARIES) for use in self.uses)
+        return self._libraries
+
+    def only(self, names: frozenset[str], start: int, stop: int) -> bool:
+        """Whether the uses from ``start`` up to ``stop`` are imports, or uses of ``names``.
+
+        Asked for thousands of objects whose uses overlap, so it looks at each use once.
+        """
+        last = self._foreign.setdefault(names, array("q"))
+        found = last[-1] if last else -1
+        for index in range(len(last), stop):
+            use = self.uses[index]
+            if use.kind is not Kind.REFERENCE and use.name not in names:
+                found = index
+            last.append(found)
+        return stop <= start or last[stop - 1] < start
 
     def budget(self) -> int:
         """How many items something may claim to have that is expanded: a few millions more than the pickle's data."""

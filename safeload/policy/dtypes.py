@@ -15,7 +15,7 @@ import itertools
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from safeload.policy.arguments import argument_rule
-from safeload.program import Kind, Standin, Use, global_name, producer
+from safeload.program import Standin, Use, global_name, producer
 from safeload.typestrings import MAX_ITEM, type_string
 
 if TYPE_CHECKING:
@@ -110,8 +110,7 @@ def _dtype_state(use: Use, context: Context) -> str | None:
         return "the dtype was not made by numpy.dtype"
     if known.sealed:
         return "the state of a dtype is set after the dtype was used"
-    between = context.uses[known.made + 1 : context.index]
-    if any(other.kind is not Kind.REFERENCE and other.name not in _PARTS for other in between):
+    if not context.only(_PARTS, known.made + 1, context.index):
         return "the state of a dtype is set long after the dtype was made"
     state = use.args[0]
     if type(state) is not tuple or not 8 <= len(state) <= 9 or state[0] not in (3, 4) or state[1] not in _ORDERS:

@@ -289,3 +289,48 @@ def test_class_and_computed_are_never_allowed() -> None:
             safeload.loads(stream(made), policy=policy)
         assert caught.value.report is not None
         assert rule_id in {finding.rule_id for finding in caught.value.report.findings}
+
+
+INDEX = call("pandas.core.indexes.base", "_new_Index", Global("pandas", "Index"), {"data": ONE, "name": None})
+MANAGER = ("pandas.core.internals.managers", "BlockManager")
+FAR = 100_000_000
+PLACES = {
+    "a slice": call("builtins", "slice", FAR, FAR + 1, 1),
+    "an array": array(I8, (1,), FAR.to_bytes(8, "little")),
+    "before the first": array(I8, (1,), b"\xff" * 8),
+}
+
+
+@pytest.mark.parametrize("form", ["call", "state"])
+@pytest.mark.parametrize("places", PLACES)
+def test_blocks_outside_of_their_frame(places: str, form: str, policy: Policy) -> None:
+    """C code of pandas writes to the columns that blocks name, without a look at how many there are: they are checked before."""
+    values = array(F8, (1, 1), bytes(8))
+    if form == "call":
+        block = call("pandas._libs.internals", "_unpickle_block", values, PLACES[places], 2)
+        made = call(*MANAGER, (block,), [INDEX, INDEX])
+    else:
+        blocks = [{"values": values, "mgr_locs": PLACES[places]}]
+        made = new(*MANAGER).state(([], [], [], {"0.14.1": {"axes": [INDEX, INDEX], "blocks": blocks}}))
+    with pytest.raises(safeload.LoadError, match="a block lies at column"):
+        safeload.loads(stream(made), policy=policy)
+
+
+def test_axes_that_are_no_indexes(policy: Policy) -> None:
+    """pandas makes an index of anything, and not always one of the same length."""
+    values, inner = array(F8, (1, 1), bytes(8)), array(I8, (1,), bytes(8))
+    blocks = [{"values": values, "mgr_locs": call("builtins", "slice", 500, 501, 1)}]
+    made = new(*MANAGER).state(([], [], [], {"0.14.1": {"axes": [[inner] * 1_000, INDEX], "blocks": blocks}}))
+    with pytest.raises(safeload.LoadError, match="not an index"):
+        safeload.loads(stream(made), policy=policy)
+
+
+def test_frames_have_the_class_of_pandas(policy: Policy) -> None:
+    """The class that checks a frame is gone when the frame is there."""
+    import pandas as pd
+
+    frame = pd.DataFrame({"a": [1, 2], "b": ["x", "y"], "c": [1.0, 2.0], "d": [3, 4]})[["d", "c", "b", "a"]]
+    for given in (frame, frame.T, frame.iloc[:0], frame[[]], pd.DataFrame()):
+        loaded = safeload.loads(pickle.dumps(given), policy=policy)
+        assert loaded.equals(given)
+        assert type(loaded._mgr) is type(given._mgr)
