@@ -56,6 +56,8 @@ _HASHING = frozenset(
 )
 # So many heavy objects in a short list are charged as if all of them collided.
 _FEW = 8
+# More objects than these that a call made, in a list of which a set is made, count as keys whose hash is unknown.
+_MANY_MADE = 64
 # What a comparison of two objects costs that do it in Python, in units of a comparison of numbers, by its binary logarithm.
 _IN_PYTHON = 5
 
@@ -252,12 +254,16 @@ class Scales:
             made_by_call = type(item) is Node and item.opaque & 1
             if type(item) is not Node or not item.step or (made_by_call and not hashes):
                 continue
-            unknown += made_by_call
             if item.weight <= HEAVY:
                 light += item.weight
+                unknown += made_by_call
             elif not any(type(part) is Node and not part.step for part in item.items):  # else it cannot be hashed
                 heavy.append(item)
-        cost = (len(items) * light >> 6) + (unknown * unknown << _IN_PYTHON)
+        cost = len(items) * light >> 6
+        if unknown > _MANY_MADE:
+            self.count_constructed(unknown)
+        else:
+            cost += unknown * unknown << _IN_PYTHON
         if len(heavy) > _FEW:  # it takes their hashes to tell
             if not known or any(type(item) is Node and item.opaque & TWIN for item in items):
                 raise ShortcutError
