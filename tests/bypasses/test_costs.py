@@ -90,7 +90,16 @@ def _nested_models() -> bytes:
     """Segments around segments: at the end of each is one that is long, and is no template."""
     levels = 150_000
     return (
-        proto(4) + _MADE + _CALL * 4 + b"(" + (_CALL + b"(") * levels + b"N" + (b"l" + _CALL * 4) * levels + b"l0" + _CALL + STOP
+        proto(4)
+        + _MADE
+        + _CALL * 4
+        + b"("
+        + (_CALL + b"(") * levels
+        + b"N"
+        + (b"l" + _CALL * 4) * levels
+        + b"l0"
+        + _CALL
+        + STOP
     )
 
 

@@ -317,7 +317,7 @@ def test_blocks_outside_of_their_frame(places: str, form: str, policy: Policy) -
 
 
 def test_axes_that_are_no_indexes(policy: Policy) -> None:
-    """pandas makes an index of anything, and not always one of the same length."""
+    """Pandas makes an index of anything, and not always one of the same length."""
     values, inner = array(F8, (1, 1), bytes(8)), array(I8, (1,), bytes(8))
     blocks = [{"values": values, "mgr_locs": call("builtins", "slice", 500, 501, 1)}]
     made = new(*MANAGER).state(([], [], [], {"0.14.1": {"axes": [[inner] * 1_000, INDEX], "blocks": blocks}}))
