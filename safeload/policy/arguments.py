@@ -71,6 +71,12 @@ def _no_arguments(use: Use, _context: Context) -> str | None:
     return "it takes no arguments in a pickle"
 
 
+@argument_rule("few")
+def _few(use: Use, context: Context) -> str | None:
+    """No arguments, and not too many of them: each takes kilobytes, and four bytes of a stream."""
+    return "there are too many of them" if context.too_many() else _no_arguments(use, context)
+
+
 @argument_rule("tuple")
 def _tuple(use: Use, _context: Context) -> str | None:
     """A named tuple: its items, or ``_reconstructor(cls, tuple, (...))``. The items are stored."""

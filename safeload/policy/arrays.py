@@ -243,9 +243,11 @@ _BIT_CTOR = "numpy.random._pickle.__bit_generator_ctor"
 
 
 @argument_rule("bit-generator")
-def _bit_generator(use: Use, _context: Context) -> str | None:
+def _bit_generator(use: Use, context: Context) -> str | None:
     """``__bit_generator_ctor(name or class)`` calls what it is given: one of numpy's own bit generators."""
     args = use.args
+    if context.too_many():
+        return "there are too many of them"
     if not args:
         return None
     if len(args) == 1 and (_is_generator_name(args[0]) or global_name(args[0]) in _GENERATOR_CLASSES):
@@ -258,9 +260,11 @@ def _is_generator_name(value: Any) -> bool:
 
 
 @argument_rule("random-generator")
-def _random_generator(use: Use, _context: Context) -> str | None:
+def _random_generator(use: Use, context: Context) -> str | None:
     """``__generator_ctor(name or bit generator[, constructor])`` calls the constructor: only numpy's own."""
     args = use.args
+    if context.too_many():
+        return "there are too many of them"
     if len(args) > 2 or (len(args) == 2 and global_name(args[1]) != _BIT_CTOR):
         return "its constructor is not numpy's own"
     if not args or _is_generator_name(args[0]) or producer(args[0]) == _BIT_CTOR:

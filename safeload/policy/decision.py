@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["Context", "check_state", "decide"]
 
 _LIBRARIES = ("numpy.", "pandas.", "scipy.", "sklearn.")
+# Objects that are heavier than what the pickle says of them.
+_MOST_HEAVY = 20_000
 _VERBS = {
     Kind.REFERENCE: ("policy.not-allowed", "imports", ""),
     Kind.CALL: ("policy.call-not-allowed", "calls", "call = true\nconstruct = false\nstate = false"),
@@ -85,7 +87,7 @@ class Context:
     """
 
     __slots__ = (
-        "_budget", "_copied", "_copies", "_foreign", "_libraries", "arrays", "arrows", "bound_methods", "contents",
+        "_budget", "_copied", "_copies", "_foreign", "_heavy", "_libraries", "arrays", "arrows", "bound_methods", "contents",
         "counts", "dtypes", "index", "key_sets", "models", "objects", "pattern_size", "persistent", "policy", "states",
         "tensors", "unread", "uses",
     )  # fmt: skip
@@ -113,6 +115,7 @@ class Context:
         self._budget = 0
         self._copied: set[Any] = set()
         self._copies = 0
+        self._heavy = 0
         self._libraries: bool | None = None
         self._foreign: dict[frozenset[str], array[int]] = {}
 
@@ -121,6 +124,11 @@ class Context:
         if self._libraries is None:
             self._libraries = any(use.name.startswith(_LIBRARIES) for use in self.uses)
         return self._libraries
+
+    def too_many(self) -> bool:
+        """Whether this is one object too many of those that take kilobytes or a tenth of a millisecond, and few bytes of a stream."""
+        self._heavy += 1
+        return self._heavy > _MOST_HEAVY
 
     def only(self, names: frozenset[str], start: int, stop: int) -> bool:
         """Whether the uses from ``start`` up to ``stop`` are imports, or uses of ``names``.

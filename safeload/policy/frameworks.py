@@ -82,19 +82,22 @@ def _parse_args_rvs(self, {shapes} {given}, size=None):
 def _parse_args_stats(self, {shapes} {given}, moments='mv'):
     return ({shapes}), {taken}, moments
 """
+_LONGEST_TEMPLATE = 10_000
 _RV_SHAPES = re.compile(
     r"\ndef _parse_args\(self, ((?:[A-Za-z_][A-Za-z0-9_]*, ?)*) (loc=0, scale=1|loc=0)\):", re.ASCII
 )
 
 
 @argument_rule("rv-state")
-def _rv_state(use: Use, _context: Context) -> str | None:
+def _rv_state(use: Use, context: Context) -> str | None:
     """A distribution of scipy.stats executes ``_parse_arg_template`` of its state: only the text that scipy makes."""
     state = use.args[0]
     if type(state) is not dict or not state.keys() <= _RV_KEYS:
         return "the state has attributes that a distribution does not have"
     template = state.get("_parse_arg_template")
-    match = _RV_SHAPES.match(template) if type(template) is str else None
+    if context.too_many():
+        return "there are too many distributions"
+    match = _RV_SHAPES.match(template) if type(template) is str and len(template) <= _LONGEST_TEMPLATE else None
     if match is None:
         return "the text that the distribution would execute is not scipy's"
     taken = "loc, scale" if match[2] == "loc=0, scale=1" else "loc, 1"
@@ -170,6 +173,10 @@ def _tree_state(use: Use, context: Context) -> str | None:
     count = count_of(state["nodes"], context)
     if type(state.get("node_count")) is not int or count is None or not 0 <= state["node_count"] <= count:
         return "the tree has more nodes than its array"
+    values = count_of(state["values"], context) or 0
+    nodes_again = context.copies_too_much(id(state["nodes"]), 64 * count)
+    if context.copies_too_much(id(state["values"]), 8 * values) or nodes_again:
+        return "many trees copy the same arrays"
     return None if type(state.get("max_depth")) is int else "the tree's depth is not a number"
 
 

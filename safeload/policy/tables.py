@@ -11,7 +11,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from safeload.policy.arguments import argument_rule
-from safeload.policy.arrays import is_array
+from safeload.policy.arrays import count_of, is_array
 from safeload.program import SMALL, Standin, StandinType, global_name, producer
 
 if TYPE_CHECKING:
@@ -129,12 +129,17 @@ def _new_index(use: Use, context: Context) -> str | None:
     names = given.get("names")
     if names is not None and (type(names) not in (list, tuple) or len(names) > SMALL):
         return f"the names are not a list of at most {SMALL} names"
-    if _length(given) > context.budget():
-        return "the range is much longer than the data"
+    if _length(given) > context.budget() or _copies(given, context):
+        return "the index is much longer than the data, or one of many that copy the same"
     if any(type(given.get(key, 0)) not in (int, type(None)) for key in ("start", "stop", "step")):
         return "a bound of the range is not an integer"
     freq = given.get("freq")
     return None if freq is None or isinstance(freq, Standin) or _is_frequency(freq) else "the frequency is malformed"
+
+
+def _copies(given: dict[str, Any], context: Context) -> bool:
+    data = given.get("data")
+    return bool(given.get("copy")) and context.copies_too_much(id(data), 8 * (count_of(data, context) or 0))
 
 
 def _is_column(value: Any) -> bool:

@@ -128,3 +128,43 @@ def test_copies_of_states_take_bounded_memory(wrapped: bool, isolated: Any) -> N
     made = _first(0) + b")\x81" + _first(1) + b"b"
     data = proto(4) + glob("collections", "UserDict") + PUT + state + b"(" + made * 600 + b"l" + STOP
     assert isolated(data, memory=1 << 30).code == "limit.hash-work"
+
+
+def _arrays(order: str, count: int) -> bytes:
+    """Arrays of four megabytes that share their bytes; those of the other byte order swap a copy of them."""
+    length = 500_000
+    dtype = (
+        glob("numpy", "dtype")
+        + short("f8")
+        + b"\x89\x88\x87R"
+        + _tuple([b"K\x03", short(order), b"NNN", number(-1), number(-1), b"K\x00"])
+    )
+    return (
+        proto(4) + glob("numpy.core.multiarray", "_reconstruct") + PUT + glob("numpy", "ndarray") + PUT + dtype + b"b" + PUT
+        + b"B" + struct.pack("<I", 8 * length) + b"x" * 8 * length + PUT + number(length) + b"\x85" + PUT
+        + _tuple([_first(1), b"K\x00\x85", b"C\x01b"]) + PUT
+        + _tuple([b"K\x01", _first(4), _first(2), b"\x89", _first(3)]) + PUT
+        + b"(" + (_first(0) + _first(5) + b"R" + _first(6) + b"b") * count + b"l" + STOP
+    )  # fmt: skip
+
+
+MANY: dict[str, Attack] = {
+    "random generators": lambda: proto(4) + glob("random", "Random") + PUT + b"(" + (_first(0) + b")R") * 500_000 + b"l" + STOP,
+    "bit generators": lambda: proto(4) + glob("numpy.random._pickle", "__bit_generator_ctor") + PUT + short("MT19937") + b"\x85" + PUT
+    + b"(" + (_first(0) + _first(1) + b"R") * 500_000 + b"l" + STOP,
+    "arrays of the same bytes": lambda: _arrays(">", 1_000),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", MANY)
+def test_objects_that_are_larger_than_what_is_said_of_them(case: str, isolated: Any) -> None:
+    """A few bytes of a stream make an object of kilobytes, or a copy of megabytes: a bounded number of times."""
+    outcome = isolated(MANY[case](), guard=25, memory=1 << 30)
+    assert (outcome.kind, outcome.code) == ("refused", "policy.argument")
+
+
+def test_as_many_as_a_pickle_may_have(isolated: Any) -> None:
+    """The bounds are far from what pickles hold: thousands of generators, and some arrays of the same bytes."""
+    generators = proto(4) + glob("random", "Random") + PUT + b"(" + (_first(0) + b")R") * 5_000 + b"l" + STOP
+    assert isolated(generators).kind == "loaded"
+    assert isolated(_arrays("<", 10)).kind == "loaded"

@@ -334,3 +334,30 @@ def test_frames_have_the_class_of_pandas(policy: Policy) -> None:
         loaded = safeload.loads(pickle.dumps(given), policy=policy)
         assert loaded.equals(given)
         assert type(loaded._mgr) is type(given._mgr)
+
+
+def test_text_of_a_distribution_is_short(policy: Policy) -> None:
+    """Distributions compile the text of their arguments: a long one takes seconds, and every object its own time."""
+    from safeload.policy.frameworks import _RV_TEMPLATE
+
+    shapes = "".join(f"a{index}, " for index in range(5_000))
+    template = _RV_TEMPLATE.format(shapes=shapes, given="loc=0, scale=1", taken="loc, scale")
+    made = new("scipy.stats._continuous_distns", "norm_gen").state({"_parse_arg_template": template, "numargs": 5_000})
+    with pytest.raises(PolicyError, match="not scipy's"):
+        safeload.loads(stream(made), policy=policy)
+
+
+def test_trees_that_copy_the_same_nodes(policy: Policy) -> None:
+    """A tree copies its nodes: a file that shares them between many trees would take as much memory as it likes."""
+    count = 20_000
+    kind = dtype("V64", (3, "|", None, None, None, 64, 1, 0))
+    nodes = call(CORE, "_reconstruct", NDARRAY, (0,), b"b").put(1)
+    large = Made(b"B" + (64 * count).to_bytes(4, "little") + bytes(64 * count))
+    made = [nodes.state((1, (count,), kind, False, large))]
+    for _ in range(500):
+        state = {"max_depth": 1, "node_count": count, "nodes": get(1), "values": get(1)}
+        made.append(call(*TREE, 2, ONE, 1).state(state))
+    with pytest.raises(PolicyError) as caught:
+        safeload.loads(stream(made), policy=policy)
+    assert caught.value.report is not None
+    assert any("copy the same" in finding.message for finding in caught.value.report.findings)
