@@ -281,9 +281,14 @@ _ZONE = re.compile(r"[A-Za-z0-9_+-]{1,40}(?:/[A-Za-z0-9_+-]{1,40}){0,3}", re.ASC
 
 
 @argument_rule("zone-key")
-def _zone_key(use: Use, _context: Context) -> str | None:
-    """The key of a time zone, which becomes part of a file name: no dots, no absolute path."""
+def _zone_key(use: Use, context: Context) -> str | None:
+    """The key of a time zone, which becomes part of a file name: no dots, no absolute path.
+
+    Unless it may come from the cache (the second argument), the file is read again for every object.
+    """
     args = use.args
+    if len(args) > 1 and not args[1] and context.too_many():
+        return "there are too many of them"
     if (
         args
         and type(args[0]) is str

@@ -152,6 +152,8 @@ MANY: dict[str, Attack] = {
     "random generators": lambda: proto(4) + glob("random", "Random") + PUT + b"(" + (_first(0) + b")R") * 500_000 + b"l" + STOP,
     "bit generators": lambda: proto(4) + glob("numpy.random._pickle", "__bit_generator_ctor") + PUT + short("MT19937") + b"\x85" + PUT
     + b"(" + (_first(0) + _first(1) + b"R") * 500_000 + b"l" + STOP,
+    "time zones that are read again": lambda: proto(4) + short("zoneinfo") + short("ZoneInfo._unpickle") + b"\x93" + PUT
+    + short("Europe/Berlin") + b"\x89\x86" + PUT + b"(" + (_first(0) + _first(1) + b"R") * 100_000 + b"l" + STOP,
     "arrays of the same bytes": lambda: _arrays(">", 1_000),
 }  # fmt: skip
 
