@@ -117,6 +117,15 @@ def _vectorize(use: Use, _context: Context) -> str | None:
     return "only the entropy of a distribution is vectorized"
 
 
+@argument_rule("spline-state")
+def _spline(use: Use, _context: Context) -> str | None:
+    """``(_BSpline, array)``: the spline itself, and an array whose library is asked for."""
+    state = use.args[0]
+    if type(state) is tuple and len(state) == 2 and is_array(state[1]):
+        return None if producer(state[0]) == "scipy.interpolate._bsplines._BSpline" else "it wraps another object"
+    return "the state is not a spline and an array"
+
+
 # ---------------------------------------------------------------- scikit-learn
 
 

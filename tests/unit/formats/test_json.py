@@ -202,7 +202,7 @@ def test_arrays_come_back_as_they_were(array, backend):
 @pytest.mark.parametrize(
     "scalar",
     [np.float64(0.1), np.float32(0.1), np.float16("nan"), np.int8(-3), np.uint64(2**64 - 1), np.bool_(True), np.str_("é\x00"), np.bytes_(b"a\x00"),
-     np.complex64(1j), np.datetime64("2024-01-01T00"), np.datetime64("NaT"), np.timedelta64(3, "D"), np.longdouble(1) / 3, np.str_("")],
+     np.complex64(1j), np.datetime64("2024-01-01T00"), np.datetime64("NaT", "s"), np.timedelta64(3, "D"), np.longdouble(1) / 3, np.str_("")],
     ids=repr,
 )  # fmt: skip
 def test_scalars_come_back_as_they_were(scalar, backend):
