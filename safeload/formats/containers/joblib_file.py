@@ -63,7 +63,7 @@ class _Codec:
 
         buffer = io.BytesIO()
         joblib.dump(obj, buffer, compress=request.compress or 0, protocol=request.protocol)
-        return (buffer.getbuffer(),)
+        return (buffer.getvalue(),)
 
 
 FORMAT = _Joblib()

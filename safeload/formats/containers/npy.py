@@ -100,10 +100,10 @@ class _Codec:
         flags = array.flags
         if array.dtype.hasobject or array.dtype.names is not None or not flags.forc or not array.size * array.itemsize:
             np.lib.format.write_array(header, array, allow_pickle=True)
-            return (header.getbuffer(),)
+            return (header.getvalue(),)
         np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(array))
         items = np.asarray(array if flags.c_contiguous else array.T).reshape(-1)
-        return header.getbuffer(), items.view(np.uint8).data
+        return header.getvalue(), items.view(np.uint8).data
 
 
 FORMAT = _Npy()

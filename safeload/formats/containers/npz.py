@@ -140,7 +140,7 @@ class _Codec:
             for key, value in obj.items():
                 with archive.open(key + _SUFFIX, "w", force_zip64=True) as entry:
                     np.lib.format.write_array(entry, np.asanyarray(value), allow_pickle=True)
-        return (file.getbuffer(),)
+        return (file.getvalue(),)
 
 
 def _level(compress: Any) -> int | None:

@@ -59,7 +59,7 @@ class _Codec:
         """What ``torch.save`` writes."""
         buffer = io.BytesIO()
         torch_module().save(obj, buffer, pickle_protocol=2 if request.protocol is None else request.protocol)
-        return (buffer.getbuffer(),)
+        return (buffer.getvalue(),)
 
 
 FORMAT = _Torch()

@@ -20,7 +20,7 @@ _METHODS = {"gzip": "gzip", "lzf": "lzf", "szip": "szip"}
 _COMPRESS_FROM = 1 << 10
 
 
-def encoded(obj: Any, compress: Any) -> memoryview:
+def encoded(obj: Any, compress: Any) -> bytes:
     """``obj`` as an HDF5 file.
 
     Args:
@@ -37,7 +37,7 @@ def encoded(obj: Any, compress: Any) -> memoryview:
     buffer = io.BytesIO()
     with h5py.File(buffer, "w") as file:
         _Writer(h5py, options).group(file, obj, {id(obj)})
-    return buffer.getbuffer()
+    return buffer.getvalue()
 
 
 def _h5py() -> Any:
