@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from safeload.audit import Operation
     from safeload.demands import Demands
     from safeload.envelope import Opened
-    from safeload.examine import Examined
+    from safeload.examined import Examined
     from safeload.program import Program
     from safeload.verdict import Judgement
 
