@@ -79,7 +79,9 @@ def directory(effort: Effort, program: str) -> Figure:
 
 
 def _run(command: list[str]) -> None:
-    subprocess.run(command, capture_output=True, check=False)
+    """Both sides start from compiled modules, as they do where they are installed."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    subprocess.run(command, capture_output=True, check=False, env=environment)
 
 
 def _mixed_artifacts(folder: Path) -> None:
