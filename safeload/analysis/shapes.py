@@ -179,7 +179,7 @@ _FRAME_END = 11
 
 # The patterns for large streams take a fifth of a second to compile, once for each dialect. Streams of medium size take the
 # exact way until that has cost as much.
-_PATIENCE = 1 << 21
+_PATIENCE = 1 << 20
 
 
 def _worth_compiling(size: int, protocol: int) -> bool:
