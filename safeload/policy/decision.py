@@ -135,6 +135,8 @@ class Context:
 
         Asked for thousands of objects whose uses overlap, so it looks at each use once.
         """
+        if stop <= start:
+            return True
         last = self._foreign.setdefault(names, array("q"))
         found = last[-1] if last else -1
         for index in range(len(last), stop):
@@ -142,7 +144,7 @@ class Context:
             if use.kind is not Kind.REFERENCE and use.name not in names:
                 found = index
             last.append(found)
-        return stop <= start or last[stop - 1] < start
+        return last[stop - 1] < start
 
     def budget(self) -> int:
         """How many items something may claim to have that is expanded: a few millions more than the pickle's data."""
