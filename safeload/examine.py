@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from safeload.arraystreams import judge_arrays
 from safeload.errors import FormatError, LimitExceededError, LoadError, SafeloadError
 from safeload.examined import Examined, no_artifact
+from safeload.findings import Finding, Severity, Verdict
 from safeload.formats.base import Stream
 from safeload.formats.blob_source import BlobSource
 from safeload.formats.containers import detect, formats
@@ -32,6 +33,13 @@ if TYPE_CHECKING:
     from safeload.verdict import Judgement, Options
 
 __all__ = ["Examiner"]
+
+_LENIENT = Finding(
+    "format.lenient",
+    Severity.HIGH,
+    "no pickler writes this, but an unpickler that is less strict reads it, imports and calls what it names; do not unpickle it",
+    verdict=Verdict.UNKNOWN,
+)
 
 
 class Examiner:
@@ -150,11 +158,19 @@ class Examiner:
             self._split(examined, formats()["joblib"].split(blob, self.request), 0)
             if found.error is not None:
                 self._unpickled(examined, found.error)
-        elif isinstance(found.error, FormatError):
+        elif found.error is not None:
+            self._no_pickle(examined, found.error)
+
+    def _no_pickle(self, examined: Examined, error: SafeloadError) -> None:
+        """What makes no sense as a pickle from its first byte on: nothing that is known, unless another unpickler makes sense of it."""
+        if self._look.acts(examined.blob):
+            examined.fail(error)
+            examined.findings.append(_LENIENT)
+        elif isinstance(error, FormatError) or not self._look.comes_so_far(error):
             examined.container = "unknown"
             examined.findings.append(no_artifact("is not an artifact of a format that safeload knows"))
-        elif found.error is not None:
-            examined.fail(found.error)
+        else:
+            examined.fail(error)
 
     def _unpickled(self, examined: Examined, error: SafeloadError) -> None:
         """A joblib file for a program that unpickles it: the bytes of its first array are opcodes, ``error`` is where it stops."""

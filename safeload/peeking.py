@@ -67,6 +67,16 @@ class PickleLook:
             return reading.uses[0].kind is not Kind.PERSISTENT
         return reading.goes_on
 
+    def comes_so_far(self, error: SafeloadError) -> bool:
+        """Whether an unpickler comes to the place where a census stopped at a limit, and meets it there."""
+        if not error.others_go_on or error.broken_stream is None:
+            return False
+        code, protocol, buffers = error.broken_stream
+        # What is about to be memoized has to be on the stack, as what is returned has.
+        end = b"." if error.code == "limit.memo-index" else _END
+        _, stop = self._traced(code() + end, protocol, buffers)
+        return stop is None or isinstance(stop, LimitExceededError)
+
     def acts_beside(self, blob: Blob, error: SafeloadError, known: set[tuple[Kind, str]]) -> bool:
         """Whether a program that unpickles a joblib file would do more than what is ``known`` of it.
 

@@ -350,6 +350,9 @@ class _Walk:
             return
         end = header + length
         if end > len(self.source.data):
+            ends_before = getattr(self.source, "ends_before", None)
+            if ends_before is not None and ends_before(end):
+                self.truncated()
             self.check_size(length)
             if not self.source.more(end):
                 self.truncated()

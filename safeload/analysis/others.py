@@ -29,7 +29,9 @@ _KNOWN = frozenset(
     + b"ILFSVgpKMJGhqjr"
 )
 _PROTO, _FRAME = 0x80, 0x95
-_NAMES = frozenset(b"ci")  # nothing has an empty name, or one as long as a census refuses
+_NAMES = frozenset(b"ci")
+# Protocol 4 looks up a path of attributes, as long as an author likes; nothing else with such a name can be imported.
+_NAME = re.compile(rb"[\w.]+(?:\n(?:[\w.]+(?:\n.*)?)?)?", re.DOTALL)
 # What C's strtol, strtod and PyLong_FromString take up to a zero byte: more than int() and float() do.
 _NUMBER = re.compile(rb"\s*[-+]?[0-9][0-9A-Za-z_]*\s*")
 _FLOAT = re.compile(rb"\s*[-+]?[0-9a-zA-Z.][0-9a-zA-Z.+-]*\s*")
@@ -45,7 +47,7 @@ def others_go_on(error: SafeloadError, rest: bytes, *, framed: bool) -> bool:
         framed: whether the place is inside a frame, which unpicklers read in different ways.
     """
     opcode = rest[0] if rest else -1
-    if opcode in _NAMES or opcode not in _KNOWN:
+    if opcode not in _KNOWN or (opcode in _NAMES and not _NAME.fullmatch(rest, 1)):
         return False
     if isinstance(error, LimitExceededError) or opcode in (_FRAME, *opcodes.EXTENSION):
         return True

@@ -70,6 +70,10 @@ class BlobSource:
         """What reads the literal that was taken last, if zeros stand for it."""
         return functools.partial(self._blob.read, *self._last) if self._skims else None
 
+    def ends_before(self, size: int) -> bool:
+        """Whether there are less than ``size`` bytes of ``data`` to come."""
+        return self._start + self._dropped + size > self._blob.size
+
     def take_mutable(self, start: int, size: int) -> tuple[memoryview | bytes, int] | None:
         """:meth:`take`, into memory that the object can keep where the bytes have to be read anyway."""
         if self._skims or not isinstance(self._blob, FileBlob):
