@@ -163,7 +163,7 @@ class Examiner:
 
     def _no_pickle(self, examined: Examined, error: SafeloadError) -> None:
         """What makes no sense as a pickle from its first byte on: nothing that is known, unless another unpickler makes sense of it."""
-        if self._look.acts(examined.blob):
+        if self._look.acts(examined.blob, error):
             examined.fail(error)
             examined.findings.append(_LENIENT)
         elif isinstance(error, FormatError) or not self._look.comes_so_far(error):

@@ -7,16 +7,16 @@ file of another format would act as a pickle. Loads nothing. Rule: in doubt it w
 
 from __future__ import annotations
 
-import contextlib
 import io
 import pickletools
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from safeload.analysis.census import take_census
 from safeload.analysis.others import PUSHES
-from safeload.errors import FormatError, LimitExceededError, SafeloadError
+from safeload.errors import LimitExceededError, SafeloadError
 from safeload.formats.blob_source import BlobSource
 from safeload.formats.pickled_bytes import ACTS, IMPORTS
+from safeload.pipeline import weigh_broken
 from safeload.program import Kind
 
 if TYPE_CHECKING:
@@ -55,14 +55,19 @@ class PickleLook:
         """The length of the pickle at ``offset``."""
         return take_census(BlobSource(blob, offset, skims=True), self._options.limits, None).size
 
-    def acts(self, blob: Blob) -> bool:
-        """Whether a program that unpickles ``blob`` would import or call something, or end without an error."""
+    def acts(self, blob: Blob, stopped: SafeloadError | None = None) -> bool:
+        """Whether a program that unpickles ``blob`` would import or call something, or end without an error.
+
+        ``stopped``: what a judgement of it has raised, if there was one.
+        """
         if blob.head(1)[:1] not in _FIRST:
             return False
-        try:
-            return self.size(blob, 0) > _TRIFLE
-        except SafeloadError as error:
-            reading = self._read_on(blob, error)
+        if stopped is None or stopped.stopped_at is None:  # no census was taken, or it came to the end
+            try:
+                return self.size(blob, 0) > _TRIFLE
+            except SafeloadError as error:
+                stopped = error
+        reading = self._read_on(blob, stopped)
         if reading.uses:  # without an answer to a persistent id every unpickler stops there
             return reading.uses[0].kind is not Kind.PERSISTENT
         return reading.goes_on
@@ -121,15 +126,11 @@ class PickleLook:
 
     def _traced(self, code: bytes, protocol: int, buffers: Iterable[Any]) -> tuple[list[Use], SafeloadError | None]:
         """What a stream does, and what stops the unpickler before its end, if anything does."""
-        from safeload.analysis.hashing import KeyWalk
         from safeload.analysis.trace import Tracer
 
-        literals = [item if isinstance(item, bytes | bytearray | memoryview) else b"" for item in buffers]
         tracer = Tracer(self._options.limits, encoding="latin1")
         try:
-            with contextlib.suppress(FormatError):
-                KeyWalk(self._options.limits).walk(code, literals)
-            tracer.trace(code, protocol, literals)
+            tracer.trace(code, protocol, weigh_broken(code, buffers, self._options))
         except SafeloadError as stop:
             return tracer.uses, stop
         return tracer.uses, None

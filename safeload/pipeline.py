@@ -45,6 +45,7 @@ __all__ = [
     "rebuild",
     "rebuild_bytes",
     "rebuild_short",
+    "weigh_broken",
 ]
 
 judgements: Judgements[Known] = Judgements()
@@ -195,17 +196,12 @@ def judge_broken(code: bytes, protocol: int, options: Options, buffers: Sequence
     ``pickle.load`` executes opcodes as they come: a payload followed by rubbish still fires. To ask for a persistent id is to
     do nothing: other files begin so (PNG images).
     """
-    from safeload.analysis.hashing import KeyWalk
     from safeload.analysis.trace import Tracer
     from safeload.program import Kind
 
     tracer = Tracer(options.limits, fix_imports=options.fix_imports, named=options.named)
-    # What stands for the bytes of an array in a joblib file is nothing that an unpickler takes.
-    literals = [item if isinstance(item, bytes | bytearray | memoryview) else b"" for item in buffers]
-    census = Census(code, literals, len(code), protocol, has_code=True, mutable=False)
     try:
-        with contextlib.suppress(FormatError):
-            KeyWalk(options.limits).walk(code, literals)
+        literals = weigh_broken(code, buffers, options)
         try:
             tracer.trace(code, protocol, literals)
         except FormatError as error:
@@ -215,8 +211,24 @@ def judge_broken(code: bytes, protocol: int, options: Options, buffers: Sequence
                     tracer.trace(code, protocol, literals)
     except SafeloadError:
         return None
-    acts = any(use.kind is not Kind.PERSISTENT for use in tracer.uses)
-    return decide(census, tracer, options) if acts else None
+    if all(use.kind is Kind.PERSISTENT for use in tracer.uses):
+        return None
+    return decide(Census(code, literals, len(code), protocol, has_code=True, mutable=False), tracer, options)
+
+
+def weigh_broken(code: bytes, buffers: Iterable[Any], options: Options) -> list[Any]:
+    """Bound what the start of a broken stream costs, wherever it breaks; returns the buffers that an unpickler may take.
+
+    Raises:
+        LimitExceededError: it costs too much.
+    """
+    from safeload.analysis.hashing import KeyWalk
+
+    # What stands for the bytes of an array in a joblib file is nothing that an unpickler takes.
+    literals = [item if isinstance(item, bytes | bytearray | memoryview) else b"" for item in buffers]
+    with contextlib.suppress(FormatError):
+        KeyWalk(options.limits).walk(code, literals)
+    return literals
 
 
 def census_of(source: Source, options: Options, buffers: Iterable[Any] | None, *, whole: bool) -> Census:
