@@ -10,6 +10,7 @@ colliding.
 
 from __future__ import annotations
 
+import functools
 import re
 
 from safeload.analysis import opcodes
@@ -23,12 +24,15 @@ _VISITS_PER_BYTE = 20
 # What hashing an item costs, in visits, and how many tuples may be keys by long references (shapes bounds them).
 _HASHED = 4 + 256
 
-# Everything that a recognised stream has but what is looked at below.
-_RUN = re.compile(
-    rb"(?s)(?:[N\x88\x89\])}\x8fldaesu\x90\x97\x98]|[Kh].|M..|[Jj]....|G.{8}|[\x8cC\x8a]" + opcodes.COUNTED_1 + rb")*+"
-)
 _LONG = {0x58: 4, 0x42: 4, 0x54: 4, 0x8D: 8, 0x8E: 8}
 _MARK, _TUPLE, _MEMOIZE, _STOP = 0x28, 0x74, 0x94, 0x2E
+
+
+@functools.cache
+def _run() -> re.Pattern[bytes]:
+    """Everything that a recognised stream has but what :func:`_tuples` looks at; compiling takes milliseconds."""
+    simple = rb"[N\x88\x89\])}\x8fldaesu\x90\x97\x98]|[Kh].|M..|[Jj]....|G.{8}"
+    return re.compile(rb"(?s)(?:" + simple + rb"|[\x8cC\x8a]" + opcodes.COUNTED_1 + rb")*+")
 
 
 def cheap_references(code: bytes, pos: int) -> bool:
@@ -49,8 +53,9 @@ def _tuples(code: bytes, pos: int) -> dict[int, int]:
     """The tuples among the first slots, each with a bound on its length: so many bytes as are between mark and end."""
     lengths: dict[int, int] = {}
     slot = mark = 0
+    run = _run()
     while slot < _SLOTS:
-        pos = _RUN.match(code, pos).end()  # type: ignore[union-attr]
+        pos = run.match(code, pos).end()  # type: ignore[union-attr]
         opcode = code[pos]
         if opcode == _STOP:
             break

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from pandas import Index
 from pandas.core.internals.managers import BlockManager
 
@@ -46,8 +47,6 @@ def _length(axes: list[Any]) -> int:
 
 def _check(places: Any, columns: int) -> None:
     """Raise ``ValueError`` unless all of ``places``, a slice or an array, are columns."""
-    import numpy as np
-
     lowest = highest = 0
     if isinstance(places, slice):
         step = 1 if places.step is None else places.step

@@ -130,9 +130,8 @@ def _values(config: Any, location: str) -> Iterator[tuple[str, str, Any]]:
             waiting += [(path, inner, part, depth + 1) for inner, part in value.items()]
             waiting += [(path, "", inner, depth + 1) for inner in value]
         elif isinstance(value, list):
-            waiting += [
-                (path, "", part, depth + 1) for part in value
-            ]  # no list of names is opened: a vocabulary is one
+            # Under no key, because no list of names is opened: a vocabulary is one.
+            waiting += [(path, "", part, depth + 1) for part in value]
         elif isinstance(value, str):
             yield path, key, value
 
