@@ -28,6 +28,8 @@ from safeload.verdict import COMPUTED_CLASS, Judgement, Options, decide, refuse
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from safeload.analysis.hashing import KeyWalk
+    from safeload.analysis.repeats import Repeats
     from safeload.analysis.trace import Tracer
     from safeload.audit import Operation
     from safeload.judgements import Known
@@ -255,12 +257,14 @@ def _trailing(size: int) -> NoReturn:
     )
 
 
-def _weigh(census: Census, options: Options) -> None:
+def _weigh(census: Census, options: Options) -> KeyWalk:
     """The exact way to bound what hashing costs."""
     from safeload.analysis.hashing import KeyWalk
 
+    walk = KeyWalk(options.limits)
     with pause:
-        KeyWalk(options.limits).walk(census.code, census.buffers)
+        walk.walk(census.code, census.buffers)
+    return walk
 
 
 def new_tracer(options: Options, *, makes_classes: bool = False) -> Tracer:
@@ -279,7 +283,31 @@ def new_tracer(options: Options, *, makes_classes: bool = False) -> Tracer:
 
 def _trace(census: Census, options: Options) -> Tracer:
     """Ask the unpickler what a stream with code would do, once that is known to cost little."""
-    _weigh(census, options)
+    repeats = _weigh(census, options).learned
+    tracer = None if repeats is None else _traced_folded(census, repeats, options)
+    if tracer is None:
+        return _traced(census, options)
+    tracer.in_full = lambda: _traced(census, options)
+    return tracer
+
+
+def _traced_folded(census: Census, repeats: Repeats, options: Options) -> Tracer | None:
+    """The trace without repetitions; ``None`` if it is not worth it, or does not go well."""
+    if not repeats.patterned or census.mutable or options.policy.grants_code or options.named:
+        return None
+    from safeload.analysis.folding import fold
+
+    with pause, contextlib.suppress(SafeloadError):
+        folded = fold(census.code, census.buffers, repeats)
+        if folded is not None:
+            tracer = new_tracer(options)
+            tracer.trace_folded(folded, census.protocol)
+            if ARRAY_WRAPPERS.isdisjoint(tracer.spellings.values()):
+                return tracer
+    return None
+
+
+def _traced(census: Census, options: Options) -> Tracer:
     tracer = new_tracer(options)
     try:
         with pause:

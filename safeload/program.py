@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ARRAY_WRAPPERS",
+    "OPERATION",
     "Kind",
     "Program",
     "Standin",
@@ -138,7 +139,8 @@ def _copied(item: Any, note: Callable[[int], None] | None) -> Any:
     return item
 
 
-_OPERATION = operator.itemgetter(0, 1)
+# The kind and the name of a use.
+OPERATION = operator.itemgetter(0, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +159,7 @@ class Program:
     def of(cls, uses: Iterable[Use]) -> Program:
         """The program of a trace."""
         kept = tuple(uses)
-        return cls(kept, tuple(dict.fromkeys(map(_OPERATION, kept))))
+        return cls(kept, tuple(dict.fromkeys(map(OPERATION, kept))))
 
     @property
     def globals(self) -> tuple[str, ...]:

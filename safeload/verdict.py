@@ -55,7 +55,19 @@ class Judgement(NamedTuple):
 
 
 def decide(census: Census, tracer: Tracer, options: Options) -> Judgement:
-    """The judgement of a traced stream; it is clean if it has no findings."""
+    """The judgement of a traced stream; it is clean if it has no findings.
+
+    A trace that leaves out repetitions can only say that a stream is clean; otherwise it is judged in full.
+    """
+    if tracer.in_full is not None:
+        judgement = _decided(census, tracer, options)
+        if not judgement.findings:
+            return judgement
+        tracer = tracer.in_full()
+    return _decided(census, tracer, options)
+
+
+def _decided(census: Census, tracer: Tracer, options: Options) -> Judgement:
     from safeload.analysis.gate import fickling_gate
     from safeload.program import Kind, Program
 
@@ -67,6 +79,7 @@ def decide(census: Census, tracer: Tracer, options: Options) -> Judgement:
         persistent=options.persistent_load is not None,
         arguments=not inexact,
         unread=census.unread,
+        repeated=tracer.repeated,
     )
     gate = fickling_gate(program)
     notes = gate.by_name

@@ -54,6 +54,7 @@ class KeyWalk(Scales):
         self._built = 0  # the position behind the last BUILD in the code that was walked last
         self._repeats: Repeats | None = None
         self._shortened: tuple[bytes, list[int]] | None = None  # a stream that was walked with shortcuts
+        self.learned: Repeats | None = None  # the repetitions in a stream that was walked whole
 
     def walk(self, code: bytes, buffers: Sequence[Any] = ()) -> None:
         """Check one canonical stream and its buffers.
@@ -78,7 +79,7 @@ class KeyWalk(Scales):
         except ShortcutError:
             self._begin_anew()
             return False
-        self._repeats = None
+        self.learned, self._repeats = self._repeats, None
         if self.matches:
             self._shortened = code, sizes
         return True

@@ -23,6 +23,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from safeload.analysis.nodes import ROUNDED, Node, twin_of
+from safeload.analysis.patterns import Found, Pattern
 from safeload.analysis.segments import (
     ARRAY,
     BUFFER,
@@ -49,7 +50,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Repeats", "Template"]
 
+_BUILD = 0x62
+
 _MAX_TEMPLATES = 8
+# Compiling a pattern takes up to some milliseconds. It is worth it after so many matches.
+_MAX_PATTERNS = 16
+_WORTH = 3
+# Numbers and strings in the matches that are kept: beyond it they are not left out of the trace.
+_MOST_NUMBERS = 500_000
 # Steps that may be taken for nothing: opcodes simulated, parts compared of what does not match in the end. Every byte that a
 # match skips earns one.
 _PATIENCE = 100_000
@@ -63,12 +71,23 @@ class Template:
         reads: memo slots, what they held when the template was made, and how that looked.
         memoized: memo slots that it fills. ``buffers``: those that it takes.
         work, constructed: what its model was charged.
+        model: where its model begins and ends, and how many buffers were taken before it.
+        slot: the memo slot that holds all that the model left, an object with its state set; -1 if that is not so.
+        pattern: the parts as regular expressions, if it is worth it.
+        matches: how often it matched; ``found``: where it did by its pattern, and the buffers taken before.
     """
 
-    __slots__ = ("buffers", "constructed", "memoized", "parts", "pushed", "reads", "texts", "work")
+    __slots__ = (
+        "buffers", "constructed", "found", "matches", "memoized", "model", "parts", "pattern", "pushed", "reads", "slot",
+        "texts", "work",
+    )  # fmt: skip
 
-    def __init__(self, segment: Segment, pushed: list[Any]) -> None:
+    def __init__(self, segment: Segment, pushed: list[Any], model: tuple[int, int, int], slot: int) -> None:
         self.parts = segment.parts
+        self.model = model
+        self.slot = slot
+        self.pattern: Pattern | None = None
+        self.found: list[tuple[int, int, Found]] = []
         self.pushed: list[tuple[int, Any]] = [
             # A twin of the model already: the stream may change the model from now on.
             (tag, twin_of(value) if tag == MADE else content if tag == LITERAL else value)
@@ -78,7 +97,7 @@ class Template:
         self.reads = [(slot, value, _looks(value)) for slot, value in segment.reads.items()]
         self.memoized = segment.memoized
         self.buffers = sum(part.kind == BUFFER for part in self.parts)
-        self.work = self.constructed = 0
+        self.work = self.constructed = self.matches = 0
 
     def holds(self, memo: Mapping[int, Any]) -> bool:
         """Whether all that it reads is as it was when the template was made."""
@@ -91,7 +110,7 @@ class Template:
         """
         texts: dict[int, bytes] = {}
         end = len(code) - 1  # there is a STOP behind every segment
-        for index, (run, kind, size) in enumerate(self.parts):
+        for index, (run, kind, size, _, _) in enumerate(self.parts):
             if not code.startswith(run, pos):
                 return index
             pos += len(run)
@@ -100,7 +119,7 @@ class Template:
             if kind == NUMBER:
                 pos += NUMBERS.get(code[pos]) or short_long(code, pos, longest) or end  # beyond the end is no match
             elif kind == END:
-                return _Match(pos, texts)
+                return _Match(pos, texts, None)
             elif kind == BUFFER:
                 if code[pos] != NEXT_BUFFER or taken >= len(sizes) or ROUNDED[sizes[taken].bit_length()] != size:
                     return index
@@ -119,10 +138,11 @@ class Template:
 
 
 class _Match(NamedTuple):
-    """Where a match ends, and the bytes that it leaves on the stack, by their part."""
+    """Where a match ends, the bytes that it leaves on the stack, by their part, and what the pattern found."""
 
     end: int
     texts: dict[int, bytes]
+    found: Found | None
 
 
 def _looks(value: Any) -> tuple[Any, ...]:
@@ -137,6 +157,8 @@ class Repeats:
 
     def __init__(self) -> None:
         self.templates: list[Template] = []
+        self.patterned: list[Template] = []  # those with a pattern, in use or not
+        self.room = _MOST_NUMBERS
         # Where the last object on a stack ended: the stack, its height, the position, memo slots, and the walk's account.
         self.ends: dict[tuple[int, int], tuple[Any, ...]] = {}
         self.patience = _PATIENCE
@@ -174,39 +196,67 @@ class Repeats:
         pushed = stack[height:]
         if len(pushed) != len(segment.stack) or len(walk.memo) + walk.skipped != slots + segment.memoized:
             return
-        template = Template(segment, pushed)
+        slot = -1
+        if len(pushed) == 1 and segment.stack[0][0] == MADE and code[pos - 1] == _BUILD:
+            slot = next((n for n in range(slots, slots + segment.memoized) if walk.memo.get(n) is pushed[0]), -1)
+        template = Template(segment, pushed, (start, pos, taken), slot)
         template.work, template.constructed = account[0] - work, account[1] - constructed
         self.templates.insert(0, template)
         del self.templates[_MAX_TEMPLATES:]
 
     def _skip(self, walk: Scales, code: bytes, pos: int, stack: list[Any]) -> int:
         """Account for all matches from ``pos`` on."""
-        memo, sizes = walk.memo, walk.sizes
         usable = self.templates
         checked: set[int] = set()
-        matched = True
-        while matched:
-            matched = False
-            for template in usable:
-                found = template.match(code, pos, sizes, walk.taken, walk.longest_integer)
-                if isinstance(found, int):
-                    self.patience -= found
-                    continue
-                if not (id(template) in checked or template.holds(memo)):
-                    self.patience -= len(template.parts) + len(template.reads)
-                    continue
-                checked.add(id(template))
-                self.patience = min(self.patience + found.end - pos, _PATIENCE)
-                pos = found.end
-                _account(walk, template, found, stack)
-                if template is not usable[0]:
-                    usable.remove(template)
-                    usable.insert(0, template)
-                matched = True
+        while True:
+            match = self._match(walk, code, pos, checked)
+            if match is None:
                 break
+            template, found = match
+            self.patience = min(self.patience + found.end - pos, _PATIENCE)
+            self._note(template, found, pos, walk.taken)
+            pos = found.end
+            _account(walk, template, found, stack)
+            if template is not usable[0]:
+                usable.remove(template)
+                usable.insert(0, template)
         if self.patience <= 0:
             self.templates.clear()
         return pos
+
+    def _match(self, walk: Scales, code: bytes, pos: int, checked: set[int]) -> tuple[Template, _Match] | None:
+        """The template that matches at ``pos`` and holds; ``checked`` are those that were seen to hold."""
+        for template in self.templates:
+            pattern = template.pattern
+            found = None if pattern is None else pattern.match(code, pos, walk.sizes, walk.taken)
+            if found is not None and self._holds(walk, template, checked):
+                return template, _Match(found.end, {}, found)
+        for template in self.templates:
+            match = template.match(code, pos, walk.sizes, walk.taken, walk.longest_integer)
+            if isinstance(match, int):
+                self.patience -= match
+            elif self._holds(walk, template, checked):
+                return template, match
+        return None
+
+    def _holds(self, walk: Scales, template: Template, checked: set[int]) -> bool:
+        if id(template) in checked:
+            return True
+        if template.holds(walk.memo):
+            checked.add(id(template))
+            return True
+        self.patience -= len(template.parts) + len(template.reads)
+        return False
+
+    def _note(self, template: Template, match: _Match, pos: int, taken: int) -> None:
+        """What has matched before gets a pattern."""
+        template.matches += 1
+        if match.found is not None and self.room > 0:
+            template.found.append((pos, taken, match.found))
+            self.room -= len(template.parts)
+        elif template.matches == _WORTH and len(self.patterned) < _MAX_PATTERNS and not template.texts:
+            template.pattern = Pattern.of(template.parts)
+            self.patterned.append(template)
 
 
 def _account(walk: Scales, template: Template, found: _Match, stack: list[Any]) -> None:

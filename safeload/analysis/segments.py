@@ -52,11 +52,13 @@ _CALLS = b"R\x81\x92"
 
 
 class Part(NamedTuple):
-    """The bytes that come next, and the literal behind them: its kind, and the size of its class."""
+    """The bytes that come next, and the literal behind them: its kind, the size of its class, its opcode and length."""
 
     run: bytes
     kind: int
     size: int
+    opcode: int = 0
+    length: int = 0
 
 
 class OpenSegmentError(Exception):
@@ -83,7 +85,6 @@ class Segment:
         self._before = before  # memo slots that were filled before the segment
         self._sizes = iter(sizes)
         self._marks: list[list[tuple[int, Any]]] = []
-        self._lengths: list[int] = []
 
     def run(self, code: bytes, pos: int, end: int) -> None:
         """Simulate the opcodes from ``pos`` to ``end``, which the walk has understood.
@@ -128,8 +129,8 @@ class Segment:
         else:
             return 0
         self.stack.append((tag, len(self.parts) if tag == LITERAL else None))
-        self.parts.append(Part(code[run:pos], kind, ROUNDED[length.bit_length()]))
-        self._lengths.append(length)
+        size = ROUNDED[length.bit_length()]
+        self.parts.append(Part(code[run:pos], kind, size, opcode, behind - pos if kind == NUMBER else length))
         return behind
 
     def _read(self, slot: int) -> None:
@@ -177,7 +178,8 @@ class Segment:
                 raise OpenSegmentError
             tag, part = items[1]
             if tag == LITERAL:
-                self.parts[part] = Part(self.parts[part].run, EXACT, self._lengths[part])
+                known = self.parts[part]
+                self.parts[part] = known._replace(kind=EXACT, size=known.length)
             elif tag != READ:
                 raise OpenSegmentError
         self.stack.append((MADE, None))

@@ -8,6 +8,7 @@ trace is complete. Rule: nothing here imports, resolves or calls anything that a
 
 from __future__ import annotations
 
+import functools
 import pickle
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -16,8 +17,9 @@ from safeload.feed import CodeFeed
 from safeload.program import Keywords, Kind, Standin, StandinType, Use, snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
+    from safeload.analysis.folding import Folded
     from safeload.limits import Limits
 
 __all__ = ["Tracer", "legacy_name", "policy_name"]
@@ -74,6 +76,11 @@ class Tracer:
         self.limits = limits
         self.makes_classes = makes_classes
         self.uses: list[Use] = []
+        self.repeated: list[range] = []  # uses that stand for others, which were left out
+        self.in_full: Callable[[], Tracer] | None = (
+            None  # the trace of the same stream, if something was left out of this one
+        )
+        self._left_out = 0
         self.spellings: dict[tuple[str, str], str] = {}
         self._protocol = 0
         self._copied = 0  # list items, some eight bytes each, in what was kept of arguments
@@ -123,6 +130,27 @@ class Tracer:
             raise FormatError("not a well-formed pickle: STOP is followed by more", code="format.trailing")
         return built
 
+    def trace_folded(self, folded: Folded, protocol: int) -> Any:
+        """:meth:`trace` for a folded stream; :attr:`repeated` says which uses stand for others.
+
+        Raises:
+            SafeloadError: as :meth:`trace`; the stream itself may do better.
+        """
+        built = self.trace_pieces(functools.partial(next, self._pieces_of(folded), b""), protocol, folded.buffers)
+        if len(self.uses) + self._left_out > self._most_uses:
+            raise _too_many_uses(self._most_uses)
+        return built
+
+    def _pieces_of(self, folded: Folded) -> Iterator[bytes]:
+        """The pieces; each is asked for when those before were executed."""
+        for code, counts in folded.pieces:
+            first = len(self.uses)
+            if code:
+                yield code
+            if counts:
+                self.repeated.append(range(first, len(self.uses)))
+                self._left_out += (counts - 1) * (len(self.uses) - first)
+
     def _load(self, protocol: int, buffers: Iterable[Any]) -> Any:
         self._protocol = protocol
         self._buffers.load(buffers)
@@ -171,10 +199,7 @@ class Tracer:
             args = self._kept(args)
         uses.append(_new_use(Use, (kind, name, args, target)))
         if len(uses) > self._most_uses:
-            raise LimitExceededError(
-                f"the pickle uses more than max_operations={self._most_uses:,} imports, calls and state sets",
-                code="limit.operations",
-            )
+            raise _too_many_uses(self._most_uses)
 
     def _kept(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
         """A snapshot of ``args``; a stream that passes a large list again and again runs into the limit."""
@@ -432,6 +457,12 @@ class _Result(Standin):
         made: Any = cls
         made._record(Kind.COMPUTED, made.safeload_producer, (*args, Keywords(kwargs)) if kwargs else args)
         return made
+
+
+def _too_many_uses(limit: int) -> LimitExceededError:
+    return LimitExceededError(
+        f"the pickle uses more than max_operations={limit:,} imports, calls and state sets", code="limit.operations"
+    )
 
 
 def _make_standin(metaclass: type[_RecordingType], name: str, record: Any) -> type:

@@ -20,22 +20,29 @@ if TYPE_CHECKING:
     from safeload.policy.decision import Context
     from safeload.program import Use
 
-__all__ = ["Check", "find_rules", "known_rules"]
+__all__ = ["Check", "find_rules", "is_bounded", "known_rules"]
 
 Check = Callable[["Use", "Context"], "str | None"]
 
 _RULES: dict[str, Check] = {}
+_BOUNDED: set[Check] = set()
 
 # Types of which a copy costs what was already paid for in the stream, and whose iteration runs no code.
 _PLAIN = frozenset({int, float, complex, str, bytes, bool, type(None), bytearray})
 _CONTAINERS = frozenset({list, tuple, dict, set, frozenset})
 
 
-def argument_rule(name: str) -> Callable[[Check], Check]:
-    """Register a check under the name that packs use."""
+def argument_rule(name: str, *, bounded: bool = False) -> Callable[[Check], Check]:
+    """Register a check under the name that packs use.
+
+    ``bounded``: of numbers it asks their types, and how they compare with each other and with bounds; of bytes their type.
+    So what it says of the least and of the greatest numbers holds for those between them.
+    """
 
     def register(check: Check) -> Check:
         _RULES[name] = check
+        if bounded:
+            _BOUNDED.add(check)
         return check
 
     return register
@@ -58,11 +65,16 @@ def find_rules(condition: str) -> tuple[Check, ...]:
     return tuple(known_rules()[name] for name in condition.split("|"))
 
 
+def is_bounded(check: Check) -> bool:
+    """Whether a check was registered as ``bounded``."""
+    return check is _anything or check in _BOUNDED
+
+
 def _anything(_use: Use, _context: Context) -> str | None:
     return None
 
 
-@argument_rule("none")
+@argument_rule("none", bounded=True)
 def _no_arguments(use: Use, _context: Context) -> str | None:
     """No arguments; ``_reconstructor(cls, object, None)``, the form of protocols 0 and 1, has none either."""
     args = use.args
@@ -77,7 +89,7 @@ def _few(use: Use, context: Context) -> str | None:
     return "there are too many of them" if context.too_many() else _no_arguments(use, context)
 
 
-@argument_rule("tuple")
+@argument_rule("tuple", bounded=True)
 def _tuple(use: Use, _context: Context) -> str | None:
     """A named tuple: its items, or ``_reconstructor(cls, tuple, (...))``. The items are stored."""
     args = use.args
@@ -86,7 +98,7 @@ def _tuple(use: Use, _context: Context) -> str | None:
     return "an item is a global" if any(isinstance(item, StandinType) for item in args) else None
 
 
-@argument_rule("dict-state")
+@argument_rule("dict-state", bounded=True)
 def _dict_state(use: Use, _context: Context) -> str | None:
     """What ``object.__reduce_ex__`` gives for a class without slots: attributes by name."""
     state = use.args[0] if use.args else None
@@ -95,7 +107,7 @@ def _dict_state(use: Use, _context: Context) -> str | None:
     return "the state is not a dict of attributes"
 
 
-@argument_rule("slots-state")
+@argument_rule("slots-state", bounded=True)
 def _slots_state(use: Use, _context: Context) -> str | None:
     """The same for a class with slots: ``(attributes or None, slots)``."""
     state = use.args[0] if use.args else None
@@ -106,7 +118,7 @@ def _slots_state(use: Use, _context: Context) -> str | None:
     return "the state is neither a dict of attributes nor a pair of dicts"
 
 
-@argument_rule("tuple-state")
+@argument_rule("tuple-state", bounded=True)
 def _tuple_state(use: Use, _context: Context) -> str | None:
     """The state of a Cython class: its fields. No global among them."""
     state = use.args[0] if use.args else None
@@ -115,7 +127,7 @@ def _tuple_state(use: Use, _context: Context) -> str | None:
     return "the state is not a tuple of data"
 
 
-@argument_rule("plain")
+@argument_rule("plain", bounded=True)
 def _plain(use: Use, _context: Context) -> str | None:
     """Numbers, strings, bytes, None."""
     if all(type(item) in _PLAIN for item in use.args):
@@ -234,7 +246,7 @@ _BASES = {
 }
 
 
-@argument_rule("reconstructor")
+@argument_rule("reconstructor", bounded=True)
 def _reconstructor(use: Use, _context: Context) -> str | None:
     """``copyreg._reconstructor(cls, base, state)``: ``base.__new__(cls, state)`` and ``base.__init__(obj, state)``.
 
@@ -256,7 +268,7 @@ def _reconstructor(use: Use, _context: Context) -> str | None:
     return f"the state is not a {base}"
 
 
-@argument_rule("newobj")
+@argument_rule("newobj", bounded=True)
 def _newobj(use: Use, _context: Context) -> str | None:
     """``copyreg.__newobj__(cls, *args)``: the construction of ``cls`` is judged as a use of its own."""
     return None if use.args and global_name(use.args[0]) else "the class is not a global"
@@ -337,7 +349,7 @@ def _costly(pattern: str | bytes) -> str | None:
     return None
 
 
-@argument_rule("integers")
+@argument_rule("integers", bounded=True)
 def _integers(use: Use, _context: Context) -> str | None:
     """Integers only."""
     return None if all(type(item) is int for item in use.args) else "an argument is not an integer"

@@ -73,7 +73,7 @@ def count_of(value: Any, context: Context) -> int | None:
     return count if isinstance(count, int) else None
 
 
-@argument_rule("ndarray-reconstruct")
+@argument_rule("ndarray-reconstruct", bounded=True)
 def _reconstruct(use: Use, context: Context) -> str | None:
     """``_reconstruct(ndarray, (0,), b"b")``: an empty array of an array class."""
     args = use.args
@@ -107,7 +107,7 @@ _PARTS = frozenset(
 )
 
 
-@argument_rule("ndarray-state")
+@argument_rule("ndarray-state", bounded=True)
 def _array_state(use: Use, context: Context) -> str | None:
     """``(1, shape, dtype, fortran, data)``, ``data`` being bytes, or a list of as many items as the shape has."""
     state = use.args[0]
@@ -187,7 +187,7 @@ def _array_wrapper(use: Use, context: Context) -> str | None:
     )
 
 
-@argument_rule("array-scalar")
+@argument_rule("array-scalar", bounded=True)
 def _scalar(use: Use, context: Context) -> str | None:
     """``scalar(dtype, bytes)``; numpy compares the number of bytes with the item size of the dtype."""
     args = use.args
@@ -201,7 +201,7 @@ def _scalar(use: Use, context: Context) -> str | None:
     return "a scalar with objects has to be written as an array of one item and of the same dtype"
 
 
-@argument_rule("array-frombuffer")
+@argument_rule("array-frombuffer", bounded=True)
 def _frombuffer(use: Use, context: Context) -> str | None:
     """``_frombuffer(buffer, dtype, shape, order[, axes])``: a view of bytes of the stream, never of another object."""
     args = use.args

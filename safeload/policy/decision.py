@@ -13,16 +13,19 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from safeload.findings import Finding, Severity, Verdict
-from safeload.program import Kind, Standin, StandinType, producer
+from safeload.program import OPERATION, Kind, Standin, StandinType, producer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from safeload.policy.arguments import Check
     from safeload.policy.dtypes import DType
     from safeload.policy.model import Policy
     from safeload.policy.tensors import Tensor
     from safeload.program import Program, Use
+
+    _Rules = dict[str, list[tuple[Kind, tuple[Check, ...]]]]
+    _Refused = dict[tuple[Kind, str], str]
 
 __all__ = ["Context", "check_state", "decide"]
 
@@ -57,6 +60,10 @@ _HARMLESS = frozenset(
     {"__notes__", "__doc__", "__module__", "__name__", "__qualname__", "__orig_class__", "__networkx_cache__"}
 )
 
+
+# What may stand for others, and the rules of states that note nothing about the object.
+_MAKING = frozenset({Kind.CALL, Kind.CONSTRUCT, Kind.STATE, Kind.ITEMS})
+_LEAVE_NO_TRACE = frozenset({"", "dict-state", "slots-state", "estimator-state"})
 
 # Bytes that calls may copy once more.
 _MOST_COPIES = 1 << 28
@@ -118,6 +125,10 @@ class Context:
         self._heavy = 0
         self._libraries: bool | None = None
         self._foreign: dict[frozenset[str], array[int]] = {}
+
+    def account(self) -> tuple[Any, ...]:
+        """All that adds up from use to use."""
+        return self._copies, self._heavy, self.pattern_size, self.bound_methods, len(self.models)
 
     def has_arrays(self) -> bool:
         """Whether the program uses a library that could expand a range into an array."""
@@ -207,6 +218,7 @@ def decide(
     persistent: bool = False,
     arguments: bool = True,
     unread: Mapping[int, Callable[[], bytes]] = MappingProxyType({}),
+    repeated: Sequence[range] = (),
 ) -> tuple[Finding, ...]:
     """See :meth:`safeload.policy.model.Policy.decide`."""
     operations = program.operations
@@ -234,7 +246,7 @@ def decide(
         elif not persistent:
             findings.append(_persistent())
     if conditional and arguments:
-        findings += _judge(Context(policy, program.uses, unread), conditional)
+        findings += _judge(Context(policy, program.uses, unread), conditional, repeated)
     return tuple(findings)
 
 
@@ -244,15 +256,31 @@ def _may_call_result(policy: Policy, name: str) -> bool:
     return name == "builtins.getattr" and rule is not None and rule.call == "pinned-getattr"
 
 
-def _judge(context: Context, conditional: dict[tuple[Kind, str], str]) -> list[Finding]:
+def _judge(context: Context, conditional: dict[tuple[Kind, str], str], repeated: Sequence[range] = ()) -> list[Finding]:
     """Apply the argument rules to every use that has one."""
     from safeload.policy.arguments import find_rules
 
-    rules: dict[str, list[tuple[Kind, tuple[Check, ...]]]] = {}
+    rules: _Rules = {}
     for (kind, name), condition in conditional.items():
         rules.setdefault(name, []).append((kind, find_rules(condition)))
-    refused: dict[tuple[Kind, str], str] = {}
-    for index, use in enumerate(context.uses):
+    refused: _Refused = {}
+    done = 0
+    for span in repeated:
+        _judge_uses(context, rules, refused, range(done, span.start))
+        before = context.account()
+        _judge_uses(context, rules, refused, span)
+        done = span.stop
+        if context.account() != before or not _stands_for_others(context.uses[span.start : done], conditional):
+            refused.setdefault(OPERATION(context.uses[span.start]), "it cannot be judged for all of its repetitions")
+    _judge_uses(context, rules, refused, range(done, len(context.uses)))
+    return [_argument(kind, name, reason) for (kind, name), reason in refused.items()]
+
+
+def _judge_uses(context: Context, rules: _Rules, refused: _Refused, places: range) -> None:
+    """Judge the uses at these places, and put the reasons against them into ``refused``."""
+    uses = context.uses
+    for index in places:
+        use = uses[index]
         kind = use[0]
         for judged, checks in rules.get(use[1], ()):
             if judged is not kind:
@@ -266,7 +294,20 @@ def _judge(context: Context, conditional: dict[tuple[Kind, str], str]) -> list[F
                         break
             if reason is not None:
                 refused.setdefault((kind, use[1]), reason)
-    return [_argument(kind, name, reason) for (kind, name), reason in refused.items()]
+
+
+def _stands_for_others(uses: Sequence[Use], conditional: Mapping[tuple[Kind, str], str]) -> bool:
+    """Whether uses that are allowed are so with other numbers and bytes, too, and with all numbers between theirs.
+
+    The rules that judge them have to be ``bounded``. In the end an object has its state, and nothing else is known of it: a rule
+    that meets it later cannot tell it from those that it stands for.
+    """
+    from safeload.policy.arguments import find_rules, is_bounded
+
+    for operation in set(map(OPERATION, uses)):
+        if operation[0] not in _MAKING or not all(map(is_bounded, find_rules(conditional.get(operation, "")))):
+            return False
+    return uses[-1].kind is Kind.STATE and conditional.get(OPERATION(uses[-1])) in _LEAVE_NO_TRACE
 
 
 def check_state(use: Use, context: Context) -> str | None:

@@ -129,7 +129,7 @@ def _spline(use: Use, _context: Context) -> str | None:
 # ---------------------------------------------------------------- scikit-learn
 
 
-@argument_rule("estimator-state")
+@argument_rule("estimator-state", bounded=True)
 def _estimator(use: Use, _context: Context) -> str | None:
     """``BaseEstimator.__setstate__`` compares ``_sklearn_version``, may warn with it, and updates the dict."""
     state = use.args[0]
@@ -162,7 +162,7 @@ def _nodes(use: Use, _context: Context) -> str | None:
     return "its nodes are not an array"
 
 
-@argument_rule("tree")
+@argument_rule("tree", bounded=True)
 def _tree(use: Use, context: Context) -> str | None:
     """``Tree(n_features, n_classes, n_outputs)`` allocates ``n_outputs`` numbers: as many as ``n_classes`` has."""
     args = use.args
@@ -173,7 +173,7 @@ def _tree(use: Use, context: Context) -> str | None:
     return None
 
 
-@argument_rule("tree-state")
+@argument_rule("tree-state", bounded=True)
 def _tree_state(use: Use, context: Context) -> str | None:
     """Nodes and values are arrays of the pickle; the C code compares their dtypes and shapes, and copies them."""
     state = use.args[0]

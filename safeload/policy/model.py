@@ -7,7 +7,7 @@ Rule: a permission is only ever given to one name; there are no patterns, and no
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -284,6 +284,7 @@ class Policy:
         persistent: bool = False,
         arguments: bool = True,
         unread: Mapping[int, Callable[[], bytes]] = MappingProxyType({}),
+        repeated: Sequence[range] = (),
     ) -> tuple[Finding, ...]:
         """Judge a whole program; nothing that it names is imported.
 
@@ -293,13 +294,16 @@ class Policy:
             persistent: the application resolves persistent ids.
             arguments: judge arguments too; without, an empty answer allows nothing.
             unread: what reads the long literals for which zeros stand in the program, by the ``id`` of the zeros.
+            repeated: places of uses that stand for others, which differ in numbers and in bytes only.
 
         Returns:
             What is not allowed, one finding per operation; empty if the artifact may be loaded.
         """
         from safeload.policy.decision import decide
 
-        return decide(self, program, manifest, persistent=persistent, arguments=arguments, unread=unread)
+        return decide(
+            self, program, manifest, persistent=persistent, arguments=arguments, unread=unread, repeated=repeated
+        )
 
     def to_toml(self) -> str:
         """The policy as the text of a ``safeload.toml``; :meth:`from_file` reads it back."""

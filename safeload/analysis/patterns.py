@@ -1,0 +1,125 @@
+"""A template as regular expressions, which see at once what :meth:`repeats.Template.match` sees part by part.
+
+One expression reaches up to each literal whose length may differ, or whose bytes left the stream. They match less than the
+template does: a short literal of another length, an integer of another width, are left to the slow way. What matches is kept as it
+was spelled, number by number, for :mod:`~safeload.analysis.folding`.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+from safeload.analysis.nodes import ROUNDED
+from safeload.analysis.segments import BUFFER, END, EXACT, NUMBER, Part
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["Found", "Pattern"]
+
+_LONG1 = 0x8A
+_BYTES = b"\x42\x8e\x96"  # BINBYTES, BINBYTES8, BYTEARRAY8: of any length, and nobody looks at what they hold
+_WIDTHS = {0x42: 4, 0x8E: 8, 0x96: 8}
+_SHORT_BYTES = 0x43
+_SHORT_TEXTS = {0x8C: 1, 0x55: 1, 0x58: 4, 0x54: 4}  # SHORT_BINUNICODE, SHORT_BINSTRING, BINUNICODE, BINSTRING
+_LONGEST_TEXT = 255
+# Integers that are not negative are spelled with as few bytes as they need, so one template has all three spellings.
+_INTEGER = rb"(K.|M..|J....)"
+_FLOAT = rb"(G.{8})"
+
+
+class Found(NamedTuple):
+    """What a pattern matched: where it ends, how many buffers are taken then, and what each of its expressions saw."""
+
+    end: int
+    taken: int
+    pieces: list[re.Match[bytes]]
+
+
+class _Step(NamedTuple):
+    """An expression, and the literal behind it: the width of its length (0: out-of-band), and the size of its class."""
+
+    expression: re.Pattern[bytes]
+    kind: int
+    width: int
+    size: int
+
+
+class UnsuitableError(Exception):
+    """A literal of the template is too long to be compared, or of an opcode that is rare."""
+
+
+class Pattern:
+    """The parts of one template.
+
+    Attributes:
+        texts: which of the groups are not numbers, but strings: names, perhaps, so they have to be the same.
+    """
+
+    __slots__ = ("_steps", "texts")
+
+    def __init__(self, parts: Sequence[Part]) -> None:
+        self._steps: list[_Step] = []
+        self.texts: set[int] = set()
+        source, groups = [], 0
+        for part in parts:
+            source.append(re.escape(part.run))
+            if part.kind in (END, BUFFER) or part.opcode in _BYTES:
+                if part.kind != END:
+                    source.append(re.escape(bytes([part.opcode])))
+                self._steps.append(
+                    _Step(re.compile(b"(?s)" + b"".join(source)), part.kind, _WIDTHS.get(part.opcode, 0), part.size)
+                )
+                source = []
+                continue
+            literal, grouped = _literal(part)
+            source.append(literal)
+            if grouped and part.kind != NUMBER:
+                self.texts.add(groups)
+            groups += grouped
+
+    @classmethod
+    def of(cls, parts: Sequence[Part]) -> Pattern | None:
+        """The pattern for ``parts``, or ``None`` if there is none."""
+        try:
+            return cls(parts)
+        except UnsuitableError:
+            return None
+
+    def match(self, code: bytes, pos: int, sizes: Sequence[int], taken: int) -> Found | None:
+        """What matches at ``pos``, while ``taken`` of the buffers of these ``sizes`` are taken."""
+        last = len(code) - 1  # there is a STOP behind every segment
+        pieces = []
+        for expression, kind, width, size in self._steps:
+            piece = expression.match(code, pos, last)
+            if piece is None:
+                return None
+            pieces.append(piece)
+            pos = piece.end()
+            if kind == BUFFER:
+                if taken >= len(sizes) or ROUNDED[sizes[taken].bit_length()] != size:
+                    return None
+                taken += 1
+            elif kind != END:
+                length = int.from_bytes(code[pos : pos + width], "little")
+                if (length if kind == EXACT else ROUNDED[length.bit_length()]) != size:
+                    return None
+                pos += width + length
+        return Found(pos, taken, pieces) if pos <= last else None
+
+
+def _literal(part: Part) -> tuple[bytes, bool]:
+    """The expression for a number or a short literal, and whether it is a group."""
+    opcode, length = part.opcode, part.length
+    if part.kind == NUMBER:
+        if opcode == _LONG1:
+            return b"(%b.{%d})" % (re.escape(bytes([opcode, length - 2])), length - 2), True
+        return (_FLOAT if opcode == 0x47 else _INTEGER), True
+    head = re.escape(bytes([opcode]))
+    if opcode == _SHORT_BYTES:
+        return head + re.escape(bytes([length])) + b".{%d}" % length, False
+    width = _SHORT_TEXTS.get(opcode)
+    if width is None or length > _LONGEST_TEXT:
+        raise UnsuitableError
+    return head + re.escape(length.to_bytes(width, "little")) + b"(.{%d})" % length, True

@@ -1,0 +1,257 @@
+"""Repetitions that are judged once: only what is harmless in each of them may be called clean."""
+
+from __future__ import annotations
+
+import pickle
+import struct
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import safeload
+from safeload import pipeline
+from safeload.analysis.census import take_census
+from safeload.errors import LimitExceededError, SafeloadError
+from safeload.formats.sources import BytesSource
+from safeload.limits import DEFAULT_LIMITS, Limits
+from safeload.policy import Policy
+from safeload.verdict import Options, decide
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from safeload.verdict import Judgement
+
+POLICY = Policy.packs("data", "numpy", "sklearn").allow("m.C").allow("m.P")
+# Slots 0 to 11: classes, functions, a dtype of eight bytes, names of attributes, an array of four numbers, an object.
+PROLOGUE = (
+    b"\x80\x04](cm\nC\n\x94csklearn.tree._tree\nTree\n\x94cnumpy._core.multiarray\n_reconstruct\n\x94cnumpy\nndarray\n\x94"
+    b"cnumpy\ndtype\n\x8c\x02i8\x85R(K\x03\x8c\x01<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x94"
+    b"\x8c\x05nodes\x94\x8c\x06values\x94\x8c\x0anode_count\x94\x8c\x09max_depth\x94\x8c\x04tree\x94"
+    b"h\x02h\x03K\x00\x85C\x01b\x87R(K\x01K\x04\x85h\x04\x89C\x20"
+    + bytes(32)
+    + b"tb\x94cnumpy.random._pickle\n__randomstate_ctor\n\x94"
+)
+CLASS, TREE, RECONSTRUCT, NDARRAY, DTYPE, NODES, VALUES, COUNT, DEPTH, ATTRIBUTE, ARRAY, RANDOM = (
+    b"h" + bytes([slot]) for slot in range(12)
+)
+
+
+def integer(value: int) -> bytes:
+    return b"K" + bytes([value]) if 0 <= value < 256 else b"J" + struct.pack("<i", value)
+
+
+def array(count: int, data: bytes | None = None, dtype: bytes = DTYPE) -> bytes:
+    data = bytes(8 * count) if data is None else data
+    head = RECONSTRUCT + NDARRAY + b"K\x00\x85C\x01b\x87R(K\x01" + integer(count) + b"\x85" + dtype + b"\x89"
+    return head + b"B" + struct.pack("<I", len(data)) + data + b"tb"
+
+
+def tree(nodes: bytes, values: bytes, count: int, depth: int = 3, outputs: int = 1) -> bytes:
+    made = TREE + b"K\x14" + array(1) + integer(outputs) + b"\x87R"
+    state = NODES + nodes + VALUES + values + COUNT + integer(count) + DEPTH + integer(depth)
+    return made + b"}(" + state + b"ub"
+
+
+def holder(value: bytes, name: bytes = ATTRIBUTE) -> bytes:
+    return CLASS + b")\x81\x94}\x94(" + name + value + b"ub"
+
+
+def forest(index: int) -> bytes:
+    count = 3 + index * 7 % 90
+    return holder(tree(array(count), array(count), count, depth=index % 9))
+
+
+def stream(segment: Callable[[int], bytes], count: int = 150, tail: bytes = b"e") -> bytes:
+    return PROLOGUE + b"".join(map(segment, range(count))) + tail + b"."
+
+
+def except_at(segment: bytes, place: int = 120) -> bytes:
+    return stream(lambda index: segment if index == place else forest(index))
+
+
+def judged(code: bytes, limits: Limits = DEFAULT_LIMITS) -> tuple[Judgement, bool]:
+    """The judgement, and whether it was made without some of the repetitions. In full it has to be the same."""
+    options = Options(POLICY, limits)
+    census = take_census(BytesSource(code), limits)
+    tracer = pipeline._trace(census, options)
+    folded = tracer.in_full is not None
+    judgement = decide(census, tracer, options)
+    full = decide(census, pipeline._traced(census, options), options)
+    assert judgement.findings == full.findings
+    assert judgement.constructed == full.constructed
+    assert judgement.spellings == full.spellings
+    assert judgement.program is not None
+    assert full.program is not None
+    assert judgement.program.digest == full.program.digest
+    return judgement, folded and len(judgement.program.uses) < len(full.program.uses)
+
+
+def reasons(code: bytes) -> str:
+    """Why it is refused."""
+    judgement, _ = judged(code)
+    assert judgement.findings
+    return "\n".join(finding.message for finding in judgement.findings)
+
+
+def folds(code: bytes) -> bool:
+    judgement, folded = judged(code)
+    assert not judgement.findings
+    return folded
+
+
+@pytest.mark.parametrize(
+    "segment",
+    [
+        pytest.param(forest, id="trees"),
+        pytest.param(lambda index: holder(integer(index)), id="numbers"),
+        pytest.param(lambda index: holder(integer(-index)), id="negative numbers"),
+        pytest.param(lambda index: holder(b"G" + struct.pack(">d", index / 3)), id="floats"),
+        pytest.param(lambda index: holder(b"K\x07"), id="the same again"),
+        pytest.param(lambda index: holder(array(4, struct.pack("<4q", *range(index, index + 4)))), id="arrays"),
+        pytest.param(lambda index: holder(array(40) if index % 5 else array(2000)), id="arrays in and out of the code"),
+    ],
+)
+def test_repetitions_are_left_out(segment: Callable[[int], bytes]) -> None:
+    """Objects that differ in numbers and bytes only are not traced one by one; the judgement is that of all of them."""
+    assert folds(stream(segment))
+
+
+def test_a_real_model() -> None:
+    """Whatever scikit-learn writes for a forest is folded, and loads as it was."""
+    ensemble = pytest.importorskip("sklearn.ensemble")
+    import numpy as np
+
+    features = np.random.default_rng(0).random((80, 4))
+    model = ensemble.RandomForestClassifier(80, random_state=0).fit(features, features[:, 0] > 0.5)
+    for protocol in (4, 5):
+        data = pickle.dumps(model, protocol)
+        assert folds(data)
+        loaded = safeload.loads(data, policy=POLICY)
+        assert (loaded.predict_proba(features) == model.predict_proba(features)).all()
+
+
+HOSTILE = {
+    "more nodes than the array has": holder(tree(array(20), array(20), 21)),
+    "a negative number of nodes": holder(tree(array(20), array(20), -1)),
+    "more outputs than classes": holder(tree(array(20), array(20), 20, outputs=2)),
+    "no array": holder(tree(b"K\x07", array(20), 20)),
+    "the depth is no number": holder(tree(array(20), array(20), 20).replace(DEPTH + integer(3), DEPTH + b"N")),
+    "a special attribute": holder(tree(array(20), array(20), 20), b"\x8c\x09__class__"),
+    "another class": b"cm\nX\n" + holder(b"K\x01")[len(CLASS) :],
+    "a function": holder(b"cos\nsystem\n(\x8c\x02idtR"),
+    "a state for what is not its own": holder(b"K\x01") + b"0" + CLASS + b"}b",
+    "a shape beyond all memory": holder(
+        tree(array(20).replace(integer(20) + b"\x85", b"J\xff\xff\xff\x7f" * 3 + b"\x87"), array(20), 20)
+    ),
+}
+
+
+@pytest.mark.parametrize("segment", HOSTILE.values(), ids=HOSTILE)
+@pytest.mark.parametrize("place", [0, 1, 3, 10, 60, 149])
+def test_one_that_is_not_harmless(segment: bytes, place: int) -> None:
+    """One object among many that are harmless and alike is seen wherever it is."""
+    assert reasons(except_at(segment, place))
+
+
+def test_numbers_that_vary_by_themselves() -> None:
+    """A number of nodes that has nothing to do with the array's size is refused, even if all that were seen were small enough."""
+    code = stream(lambda index: holder(tree(array(90 + index % 2), array(9), index % 80)))
+    assert not folds(code)
+
+
+def test_the_worst_is_not_at_an_end() -> None:
+    """The one bad value is neither the least nor the greatest, nor in the first or the last object."""
+    assert "more nodes" in reasons(
+        stream(lambda index: holder(tree(array(20 if index == 77 else 60), array(60), 21 + index % 30)))
+    )
+
+
+def test_copies_add_up() -> None:
+    """Arrays that are copied again and again from the memo are counted, not judged once."""
+    big = RECONSTRUCT + NDARRAY + b"K\x00\x85C\x01b\x87R(K\x01J\x00\x00\x20\x00\x85" + DTYPE + b"\x89C\x01\x00tb\x940"
+    again = b"h\x0c"
+    code = PROLOGUE + big + b"".join(holder(tree(again, again, 5)) for _ in range(80)) + b"e."
+    assert "copy the same arrays" in reasons(code)
+
+
+def test_few_copies_are_judged_in_full() -> None:
+    """What adds up is never judged once for all, even below its limit."""
+    assert not folds(stream(lambda index: holder(tree(ARRAY, ARRAY, index % 5))))
+
+
+def test_rules_that_are_not_bounded() -> None:
+    """A generator's position is compared with a table; such rules see every object."""
+    state = b"\x8c\x07MT19937" + ARRAY + b"%bK\x00G" + bytes(8) + b"t"
+
+    def segment(index: int) -> bytes:
+        return holder(RANDOM + b"\x8c\x07MT19937\x85R(" + state % integer(index) + b"b")
+
+    assert not folds(stream(segment))
+    assert "out of bounds" in reasons(stream(lambda index: segment(index if index != 99 else 625)))
+
+
+def test_arrays_themselves_are_not_left_out() -> None:
+    """A rule that meets an array later asks for its size; so no array stands for others."""
+    assert not folds(stream(lambda index: array(3 + index % 50)))
+
+
+def test_operations_are_counted_with_what_is_left_out() -> None:
+    """``max_operations`` means those of the stream."""
+    code = stream(lambda index: holder(integer(index)), 400)
+    assert judged(code, Limits(max_operations=820))[1]
+    with pytest.raises(LimitExceededError, match="max_operations"):
+        judged(code, Limits(max_operations=780))
+
+
+def test_a_later_reference_to_what_is_left_out() -> None:
+    """What is taken from the memo is what stands there, not the model."""
+    inside = b"h\xc8"  # slot 200: an object or a dict of one of the repetitions
+    code = stream(lambda index: holder(integer(index)), tail=inside + b"ae")
+    assert not folds(code)
+    with pytest.raises(SafeloadError):
+        judged(stream(lambda index: holder(integer(index)), tail=b"ej\xff\xff\x00\x000"))
+
+
+def test_a_model_that_changes_later() -> None:
+    """A state that is set again on the object that others stand for is seen, and so is one on any other of them."""
+    for at in (b"", b"h\x0c", b"h\x40"):
+        assert "set twice" in reasons(stream(lambda index: holder(integer(index)), tail=at + b"}b" + b"e"))
+
+
+def test_what_they_read_changes_between_them() -> None:
+    """A dtype that gets another state in the middle of the array's repetitions is refused as if nothing had been left out."""
+    change = DTYPE + b"(K\x03\x8c\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x3ftb0"
+    assert "set twice" in reasons(
+        stream(lambda index: (change if index == 90 else b"") + holder(array(4, bytes([index]) * 32)))
+    )
+
+
+def test_strings_have_to_be_the_same() -> None:
+    """A string may be a name; one that differs is looked at."""
+
+    def segment(index: int) -> bytes:
+        name = b"\x8c\x09__class__" if index == 130 else b"\x8c\x09attribute"
+        return CLASS + b")\x81\x94}\x94(" + name + integer(index) + b"ub"
+
+    assert "special attribute" in reasons(stream(segment))
+    assert folds(stream(lambda index: segment(index % 130)))
+
+
+def test_two_models_take_turns() -> None:
+    """Objects of two classes in turn: each has its model."""
+
+    def segment(index: int) -> bytes:
+        return holder(integer(index)) if index % 2 else b"cm\nP\n" + forest(index)[len(CLASS) :]
+
+    judgement, _ = judged(stream(segment))
+    assert not judgement.findings
+    assert {"m.C", "m.P"} == set(judgement.constructed)
+
+
+def test_findings_are_those_of_the_whole() -> None:
+    """A refused stream is reported in full, whatever was left out at first."""
+    hostile: Any = HOSTILE["a function"]
+    report = safeload.Loader(policy=POLICY).scan(except_at(hostile))
+    assert report.verdict == "malicious"
+    assert "os.system" in {finding.evidence for finding in report.findings}
