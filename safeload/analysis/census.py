@@ -45,7 +45,8 @@ _LINE = 1 << 13  # of the place where a census stops, so much is looked at
 # Opcodes with an argument of fixed length: how long they are together.
 _FIXED = {0x4B: 2, 0x4D: 3, 0x4A: 5, 0x47: 9, 0x68: 2, 0x71: 2, 0x6A: 5, 0x72: 5}
 _TEXT = b"FSVILgpP"
-_CUT_AS_BYTES = (0x42, 0x8E)
+_BINBYTES = 0x42
+_CUT_AS_BYTES = (_BINBYTES, 0x8E)
 _BYTEARRAY8 = 0x96
 _SIGNED = (0x54, 0x8B)
 
@@ -199,11 +200,13 @@ class PieceCensus:
 class _Walk:
     """State of one census. ``pos`` indexes ``source.data``; ``base + pos`` is the place in the artifact."""
 
-    __slots__ = ("base", "buffers", "frame_end", "given", "has_code", "limits", "mutable", "parts", "pattern",
+    __slots__ = ("base", "buffers", "frame_end", "given", "has_code", "into", "later", "limits", "mutable", "parts", "pattern",
                  "pos", "protocol", "size", "source", "start", "stops_at_build", "unread")  # fmt: skip
 
     def __init__(self, source: StreamSource, limits: Limits, given: Iterable[Any] | None) -> None:
         self.source = source
+        self.later = getattr(source, "later", None)
+        self.into = getattr(source, "take_mutable", None)
         self.limits = limits
         self.given: Iterator[Any] | None = None if given is None else iter(given)
         self.base = self.pos = self.start = 0
@@ -250,6 +253,12 @@ class _Walk:
                     self.grown()
                 continue
             opcode = data[pos]
+            if opcode == _BINBYTES:
+                header = pos + 5
+                behind = header + int.from_bytes(data[pos + 1 : header], "little")
+                if behind - header < CUT and behind <= end:  # the small arrays of a model
+                    self.pos = behind
+                    continue
             if opcode == 0x2E:
                 return self.stop()
             if opcode == _BUILD and self.stops_at_build:
@@ -367,14 +376,13 @@ class _Walk:
         self.parts.append(_NEXT_BUFFER)
         taken: tuple[Any, int] | None
         # A writable array's bytes: read where they can stay. See rebuilding.settled for what is no array.
-        into = getattr(self.source, "take_mutable", None) if mutable and self.has_code else None
+        into = self.into if mutable and self.has_code else None
         taken = self.source.take(header, length) if into is None else into(header, length)
         if taken is None:
             self.truncated()
         literal, self.pos = taken
         self.buffers.append(bytearray(literal) if mutable and type(literal) is bytes else literal)
-        later = getattr(self.source, "later", None)
-        reader = later() if later is not None else None
+        reader = self.later() if self.later is not None else None
         if reader is not None:
             self.unread[id(self.buffers[-1])] = reader
         self.mutable = self.mutable or mutable
