@@ -20,15 +20,13 @@ import itertools
 import struct
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from safeload.analysis.nodes import size_of
-
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from safeload.analysis.patterns import Found
     from safeload.analysis.repeats import Repeats, Template
 
-__all__ = ["Folded", "fold"]
+__all__ = ["Folded", "Repetition", "fold", "literals"]
 
 # So many variables take up to twice as many corners, and two.
 _MAX_VARIABLES = 12
@@ -53,65 +51,100 @@ class Piece(NamedTuple):
 
 
 class Folded(NamedTuple):
-    """What to trace in place of a stream, in pieces that each end where an opcode does, and the buffers that they take."""
+    """What to trace in place of a stream, in pieces that each end where an opcode does, and the buffers that they take.
+
+    Attributes:
+        pieces, buffers: see there.
+        repetitions: what was left out.
+        origins: of a buffer that a model or a corner takes, the number of the repetition, of the corner (the model is -1) and of
+            the buffer among those that it takes.
+    """
 
     pieces: list[Piece]
     buffers: list[Any]
+    repetitions: list[Repetition]
+    origins: dict[int, tuple[int, int, int]]
 
 
-class _Repetition:
-    """A model, its matches that can be folded, and its corners."""
+class Repetition:
+    """A model, its matches that can be folded, and its corners.
+
+    Attributes:
+        template: what the key walk knows.
+        matches: where each match begins, the buffers that are taken before, and what the pattern found.
+        numbers: the literals of the model; ``corners``: those of each corner.
+        variables: the columns of each variable.
+    """
 
     def __init__(self, code: bytes, sizes: Sequence[int], template: Template) -> None:
         self.template = template
-        self.start, self.end, self._taken = template.model
+        self.start, self.end, self.taken = template.model
         self.matches = template.found
+        self.numbers: tuple[bytes, ...] = ()
         self.corners: list[list[bytes]] = []
+        self.variables: list[list[int]] = []
         pattern = template.pattern
-        model = pattern.match(code, self.start, sizes, self._taken) if pattern is not None else None
+        model = pattern.match(code, self.start, sizes, self.taken) if pattern is not None else None
         if pattern is None or model is None or model.end != self.end:
             self.matches = []
             return
-        groups = _groups(model)
-        rows = [_groups(found) for _, _, found in self.matches]
+        self.numbers = groups = literals(model)
+        rows = [literals(found) for _, _, found in self.matches]
         if pattern.texts:
             texts = sorted(pattern.texts)
             alike = [all(row[n] == groups[n] for n in texts) for row in rows]
             self.matches = list(itertools.compress(self.matches, alike))
             rows = list(itertools.compress(rows, alike))
-        corners = _corners(groups, [groups, *rows])
-        if corners is None or len(rows) < 2 * len(corners) + _WORTH:
+        variables = _variables([groups, *rows])
+        if variables is None or len(rows) < 4 * len(variables) + _WORTH:
             self.matches = []
         else:
-            self.corners = corners
+            self.variables = [columns for columns, _ in variables]
+            self.corners = list(_corners(groups, variables))
+
+    @property
+    def left_out(self) -> list[tuple[int, int, Found]]:
+        """The matches in place of which nothing is traced."""
+        return self.matches[len(self.corners) :]
 
     @property
     def saved(self) -> int:
         """Bytes that need not be traced."""
-        return sum(found.end - pos for pos, _, found in self.matches[len(self.corners) :])
+        return sum(found.end - pos for pos, _, found in self.left_out)
 
 
-def _groups(found: Any) -> tuple[bytes, ...]:
+def literals(found: Found) -> tuple[bytes, ...]:
+    """The numbers and strings of a match, as they are spelled."""
     return tuple([group for piece in found.pieces for group in piece.groups()])
 
 
-def _corners(model: tuple[bytes, ...], rows: Sequence[tuple[bytes, ...]]) -> list[list[bytes]] | None:
-    """What to put in place of the model's numbers, for each corner; ``None`` if there are none, or too many."""
-    variables: dict[tuple[bytes, ...], list[int]] = {}
+def _variables(rows: Sequence[tuple[bytes, ...]]) -> list[tuple[list[int], tuple[bytes, bytes]]] | None:
+    """The columns of each variable and its bounds; ``None`` if something varies that has none, or too many things do."""
+    varying: dict[tuple[bytes, ...], list[int]] = {}
     for number, column in enumerate(zip(*rows, strict=True)):
         if column.count(column[0]) != len(column):
-            variables.setdefault(column, []).append(number)
-    bounds = [found for found in map(_bounds, variables) if found is not None]
-    if len(bounds) > _MAX_VARIABLES or len(bounds) < len(variables):
+            varying.setdefault(column, []).append(number)
+    if len(varying) > _MAX_VARIABLES:
         return None
-    corners = []
-    for choice in _choices(len(bounds)):
+    variables = []
+    for column, numbers in varying.items():
+        bounds = _bounds(column)
+        if bounds is None:
+            return None
+        variables.append((numbers, bounds))
+    return variables
+
+
+def _corners(
+    model: tuple[bytes, ...], variables: Sequence[tuple[list[int], tuple[bytes, bytes]]]
+) -> Iterator[list[bytes]]:
+    """What to put in place of the model's literals, for each corner."""
+    for choice in _choices(len(variables)):
         corner = list(model)
-        for columns, bound, high in zip(variables.values(), bounds, choice, strict=True):
+        for (columns, bounds), high in zip(variables, choice, strict=True):
             for number in columns:
-                corner[number] = bound[high]
-        corners.append(corner)
-    return corners
+                corner[number] = bounds[high]
+        yield corner
 
 
 def _bounds(column: Sequence[bytes]) -> tuple[bytes, bytes] | None:
@@ -136,71 +169,79 @@ def _choices(count: int) -> Iterator[tuple[bool, ...]]:
             yield tuple(number != one for number in range(count))
 
 
-def fold(code: bytes, buffers: Sequence[Any], repeats: Repeats) -> Folded | None:
+def fold(code: bytes, buffers: Sequence[Any], sizes: Sequence[int], repeats: Repeats) -> Folded | None:
     """The folded stream; ``None`` if it is not worth it.
 
     Args:
         code: a canonical stream.
-        buffers: what its NEXT_BUFFER opcodes push.
+        buffers: what its NEXT_BUFFER opcodes push, and ``sizes``, how many bytes they are.
         repeats: what a key walk of the same stream has learned.
     """
-    sizes = [size_of(buffer) for buffer in buffers]
-    candidates = [_Repetition(code, sizes, each) for each in repeats.patterned if each.slot >= 0 and each.found]
+    candidates = [Repetition(code, sizes, each) for each in repeats.patterned if each.slot >= 0 and each.found]
     spans: list[_Span] = []
+    repetitions: list[Repetition] = []
     for repetition in sorted(candidates, key=lambda each: each.saved, reverse=True):
         if repetition.matches:
-            more = sorted([*spans, *_spans(code, repetition)], key=lambda span: span.start)
+            more = sorted([*spans, *_spans(code, repetition, len(repetitions))], key=lambda span: span.start)
             if all(one.end <= other.start for one, other in itertools.pairwise(more)):
                 spans = more
-    return _joined(code, buffers, spans) if spans else None
+                repetitions.append(repetition)
+    return _joined(code, buffers, spans, repetitions) if spans else None
 
 
 class _Span(NamedTuple):
-    """A segment of the stream and what stands for it; ``drops``: the buffers that it would have taken."""
+    """A segment of the stream, the buffers that it takes, and what stands for it: of which repetition, and which corner."""
 
     start: int
     end: int
+    takes: range
     piece: Piece
-    drops: range = range(0)
+    repetition: int
+    corner: int = -1
 
 
-def _spans(code: bytes, repetition: _Repetition) -> Iterator[_Span]:
-    template, corners, matches = repetition.template, repetition.corners, repetition.matches
-    left_out = matches[len(corners) :]
-    yield _Span(repetition.start, repetition.end, Piece(code[repetition.start : repetition.end], 1 + len(left_out)))
-    for corner, (pos, _, found) in zip(corners, matches, strict=False):
-        yield _Span(pos, found.end, Piece(_with_numbers(code, pos, found, corner), 1))
+def _spans(code: bytes, repetition: Repetition, number: int) -> Iterator[_Span]:
+    template, left_out = repetition.template, repetition.left_out
+    start, end, taken = template.model
+    model = Piece(code[start:end], 1 + len(left_out))
+    yield _Span(start, end, range(taken, taken + template.buffers), model, number)
+    for index, (corner, (pos, taken, found)) in enumerate(zip(repetition.corners, repetition.matches, strict=False)):
+        piece = Piece(_with_literals(code, pos, found, corner), 1)
+        yield _Span(pos, found.end, range(taken, found.taken), piece, number, index)
     filler = bytes([_LONG_BINGET]) + template.slot.to_bytes(4, "little") + _MEMOIZE * template.memoized
     for pos, taken, found in left_out:
-        yield _Span(pos, found.end, Piece(filler, 0), range(taken, found.taken))
+        yield _Span(pos, found.end, range(taken, found.taken), Piece(filler, 0), number)
 
 
-def _with_numbers(code: bytes, pos: int, found: Found, numbers: Sequence[bytes]) -> bytes:
+def _with_literals(code: bytes, pos: int, found: Found, spelled: Sequence[bytes]) -> bytes:
     """The code of a match with these literals in place of its own."""
     parts: list[bytes] = []
     spans = (piece.span(number + 1) for piece in found.pieces for number in range(piece.re.groups))
-    for (start, end), number in zip(spans, numbers, strict=True):
-        parts += code[pos:start], number
+    for (start, end), literal in zip(spans, spelled, strict=True):
+        parts += code[pos:start], literal
         pos = end
     parts.append(code[pos : found.end])
     return b"".join(parts)
 
 
-def _joined(code: bytes, buffers: Sequence[Any], spans: Sequence[_Span]) -> Folded:
+def _joined(code: bytes, buffers: Sequence[Any], spans: Sequence[_Span], repetitions: list[Repetition]) -> Folded:
     """Adjacent pieces that stand for nothing are one."""
     pieces: list[Piece] = []
     plain: list[bytes] = []
     kept: list[Any] = []
+    origins: dict[int, tuple[int, int, int]] = {}
     pos = taken = 0
-    for start, end, piece, drops in spans:
+    for start, end, takes, piece, repetition, corner in spans:
         plain.append(code[pos:start])
-        pos = end
+        kept += buffers[taken : takes.start]
+        pos, taken = end, takes.stop
         if piece.counts:
             pieces += Piece(b"".join(plain), 0), piece
             plain = []
+            for number, index in enumerate(takes):
+                origins[len(kept)] = repetition, corner, number
+                kept.append(buffers[index])
         else:
             plain.append(piece.code)
-            kept += buffers[taken : drops.start]
-            taken = drops.stop
     pieces.append(Piece(b"".join([*plain, code[pos:]]), 0))
-    return Folded(pieces, [*kept, *buffers[taken:]])
+    return Folded(pieces, [*kept, *buffers[taken:]], repetitions, origins)

@@ -72,7 +72,7 @@ class KeyWalk(Scales):
     def _shortly(self, code: bytes, sizes: list[int]) -> bool:
         """Walk with shortcuts, which is only done in the first stream; whether that was enough."""
         self._used = True
-        self._repeats = Repeats()
+        self._repeats = Repeats(sizes)
         try:
             self._begin(code, sizes)
             self.finish()

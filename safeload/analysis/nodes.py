@@ -145,8 +145,8 @@ def latin_1(text: Any) -> bytes | None:
 
 
 def size_of(buffer: Any) -> int:
-    """Bytes of an out-of-band buffer."""
-    return memoryview(buffer).nbytes
+    """Bytes of an out-of-band buffer; an ``int`` says it itself."""
+    return buffer if type(buffer) is int else memoryview(buffer).nbytes
 
 
 def leaf_weight(item: Any) -> int:

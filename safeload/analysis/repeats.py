@@ -153,9 +153,10 @@ def _looks(value: Any) -> tuple[Any, ...]:
 
 
 class Repeats:
-    """What one walk has learned of its stream."""
+    """What one walk has learned of its stream, the buffers of which have these ``sizes``."""
 
-    def __init__(self) -> None:
+    def __init__(self, sizes: Sequence[int]) -> None:
+        self.sizes = sizes
         self.templates: list[Template] = []
         self.patterned: list[Template] = []  # those with a pattern, in use or not
         self.room = _MOST_NUMBERS
