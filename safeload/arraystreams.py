@@ -13,31 +13,37 @@ array are never parsed.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+import contextlib
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from safeload.analysis.census import Census, PieceCensus, take_census
+from safeload.analysis.census import PieceCensus, take_census
 from safeload.analysis.hashing import KeyWalk
 from safeload.analysis.trace import Tracer
-from safeload.errors import FormatError, LimitExceededError, LoadError
+from safeload.arrayguess import dtype_of_tail, guess_rest
+from safeload.arrayplaces import RECONSTRUCT, ArrayPlace, ObjectStream, as_numpy_would
+from safeload.arraywhole import WholeWalk
+from safeload.errors import FormatError, LimitExceededError, LoadError, SafeloadError
 from safeload.feed import CodeFeed
 from safeload.formats.blob import MemoryBlob
 from safeload.formats.blob_source import BlobSource
 from safeload.judgements import MAX_BYTES, Judgements, Place
 from safeload.loading.unpickler import RestrictedUnpickler
 from safeload.policy.layouts import Layouts
-from safeload.program import ARRAY_WRAPPERS, Kind, Standin, producer
+from safeload.program import ARRAY_WRAPPERS, Kind, producer
 from safeload.rebuilding import pause, resolve_all, run
 from safeload.verdict import Judgement, Options, decide
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
+    from safeload.analysis.census import Census
+    from safeload.arrayguess import Guess
     from safeload.audit import Operation
     from safeload.formats.blob import Blob
     from safeload.limits import Limits
     from safeload.policy.layouts import Layout
 
-__all__ = ["ArrayPlace", "judge_arrays", "load_arrays"]
+__all__ = ["judge_arrays", "load_arrays"]
 
 _OLD_WRAPPERS = frozenset(
     f"{package}.{module}.{name}"
@@ -45,24 +51,9 @@ _OLD_WRAPPERS = frozenset(
     for module in ("numpy_pickle", "numpy_pickle_compat")
     for name in ("NDArrayWrapper", "ZNDArrayWrapper")
 )
-# How numpy itself pickles an array: the form in which the policy's rules know arrays.
-_RECONSTRUCT = "numpy._core.multiarray._reconstruct"
 _MOST_PADDING = 64
-
-
-class ArrayPlace(NamedTuple):
-    """Where the bytes of an array are, and how many; for an array of objects, the stream that holds it."""
-
-    offset: int
-    size: int
-    objects: ObjectStream | None = None
-
-
-class ObjectStream(NamedTuple):
-    """The pickle of an array of objects, and its globals by the names that it spells."""
-
-    census: Census
-    spellings: Mapping[tuple[str, str], str]
+# After so many arrays it is guessed where the rest of them are.
+_GUESS_AFTER = (16, 64)
 
 
 def judge_arrays(blob: Blob, options: Options, operation: Operation, *, skims: bool = False) -> Judgement:
@@ -82,15 +73,38 @@ def judge_arrays(blob: Blob, options: Options, operation: Operation, *, skims: b
     if known is not None:
         with operation.child("decide", action="cached", verdict="clean", policy_digest=options.policy.digest):
             return known
-    with operation.child("analyse"), pause:
-        walk = _ArrayWalk(blob, options, skims=skims)
-        walk.run()
-    with operation.child("decide"):
-        judgement = decide(walk.census, walk.tracer, options)
+    judgement = _judged(blob, options, operation, skims=skims)
     if place is not None and not judgement.findings and _is_light(judgement.census):
         census, _, spellings, constructed = judgement[:4]
         place.keep(Judgement(census, None, spellings, constructed))
     return judgement
+
+
+def _judged(blob: Blob, options: Options, operation: Operation, *, skims: bool) -> Judgement:
+    """Judge the stream at once if it goes on as it begins and is clean, otherwise array by array."""
+    with operation.child("analyse"), pause:
+        walk = _walked(blob, options, skims=skims, guesses=not options.policy.grants_code and blob.size <= MAX_BYTES)
+    with operation.child("decide"):
+        judgement = decide(walk.census, walk.tracer, options)
+        if judgement.findings and isinstance(walk, WholeWalk):
+            with pause:
+                walk = _walked(blob, options, skims=skims, guesses=False)
+            judgement = decide(walk.census, walk.tracer, options)
+    return judgement
+
+
+def _walked(blob: Blob, options: Options, *, skims: bool, guesses: bool) -> _ArrayWalk | WholeWalk:
+    """The stream, walked and traced."""
+    walk = _ArrayWalk(blob, options, skims=skims, guesses=guesses)
+    try:
+        walk.run()
+    except _GuessedError as guessed:
+        with contextlib.suppress(SafeloadError):
+            whole = WholeWalk(walk.pieces, guessed.guess, options)
+            if whole.run():
+                return whole
+        return _walked(blob, options, skims=skims, guesses=False)
+    return walk
 
 
 # Clean judgements of this process: the code, where the arrays lie, and the names.
@@ -120,18 +134,22 @@ def _is_light(census: Census) -> bool:
 class _ArrayWalk:
     """Census, key walk and trace of one stream, in step."""
 
-    def __init__(self, blob: Blob, options: Options, *, skims: bool) -> None:
+    def __init__(self, blob: Blob, options: Options, *, skims: bool, guesses: bool = False) -> None:
+        """``guesses``: stop with a guess after some arrays, if there is one."""
         self.blob = blob
         self.skims = skims
+        self._guesses = guesses
+        self._itemsizes: dict[bytes, int] = {}
         self.limits: Limits = options.limits
         self.tracer = self._new_tracer(options)
         self.options = options
-        self._pieces = PieceCensus(BlobSource(blob, skims=skims), self.limits)
+        self.pieces = PieceCensus(BlobSource(blob, skims=skims), self.limits)
         self._keys = KeyWalk(self.limits)
         self._layouts = Layouts(self.tracer.uses)
         self._judged = 0  # buffers that the walks have seen
         self._shown: list[Any] = []
         self._unread: dict[int, Callable[[], bytes]] = {}  # in arrays of objects
+        self._code = b""  # the last piece
         self._builds = False  # the last opcode so far is BUILD
         self._arrays = 0
         self._begun = False
@@ -156,7 +174,7 @@ class _ArrayWalk:
     @property
     def census(self) -> Census:
         """The census of the whole stream."""
-        census = self._pieces.census
+        census = self.pieces.census
         assert census is not None  # noqa: S101 - the trace ran to STOP
         return census._replace(mutable=True, unread={**census.unread, **self._unread})
 
@@ -167,14 +185,15 @@ class _ArrayWalk:
         """The next piece for the unpickler, which has executed all before it."""
         pushed = self._array() if self._begun else b""
         self._begun = True
-        if self._pieces.census is not None:
+        if self.pieces.census is not None:
             raise FormatError("not a well-formed pickle: it goes on behind its end")
-        code = pushed + self._pieces.piece()
-        buffers = self._pieces.buffers[self._judged :]
+        code = pushed + self.pieces.piece()
+        buffers = self.pieces.buffers[self._judged :]
         self._judged += len(buffers)
-        sizes = [bytes(item.size) if isinstance(item, ArrayPlace) else item for item in buffers]
+        sizes = [item.size if isinstance(item, ArrayPlace) else item for item in buffers]
         self._shown += (item for item in buffers if not isinstance(item, ArrayPlace))
         self._builds = self._keys.feed(code, sizes)
+        self._code = code
         return code
 
     def _array(self) -> bytes:
@@ -205,7 +224,7 @@ class _ArrayWalk:
         return self._numbers(state, layout)
 
     def _numbers(self, state: dict[str, Any], layout: Layout) -> bytes:
-        where = self._pieces.where
+        where = self.pieces.where
         padding = self._padding(state, where)
         size = layout.length * layout.itemsize
         if where + padding + size > self.blob.size:
@@ -213,8 +232,21 @@ class _ArrayWalk:
                 f"the file describes an array of {size:,} bytes and ends before; it is incomplete",
                 code="format.truncated",
             )
-        self._shown.append(self._as_numpy_would(state, size))
-        return self._pieces.skip(padding + size, ArrayPlace(where + padding, size))
+        self._shown.append(as_numpy_would(self.tracer, state, size))
+        code = self.pieces.skip(padding + size, ArrayPlace(where + padding, size))
+        if self._guesses:
+            self._guess(layout)
+        return code
+
+    def _guess(self, layout: Layout) -> None:
+        """Guess, after some arrays, where the others are."""
+        dtype = dtype_of_tail(self._code)
+        if dtype is not None:
+            self._itemsizes[dtype] = layout.itemsize
+        if self._arrays in _GUESS_AFTER:
+            guess = guess_rest(self.blob, self.pieces.where, self._itemsizes, self.limits)
+            if guess is not None and self._arrays + len(guess.places) <= self.limits.max_members:
+                raise _GuessedError(guess)
 
     def _padding(self, state: dict[str, Any], where: int) -> int:
         """Since joblib 1.2 a byte says how many bytes follow it so that the array is aligned."""
@@ -226,28 +258,28 @@ class _ArrayWalk:
             raise FormatError("the alignment of an array is not what joblib writes", code="format.array")
         return 1 + length
 
-    def _as_numpy_would(self, state: dict[str, Any], size: int) -> Standin:
-        """Record the array as if numpy had pickled it, for the policy's rules; zeros that take no memory stand for its bytes."""
-        record = self.tracer.record
-        array: Standin = object.__new__(self.tracer.standin(_RECONSTRUCT))
-        record(Kind.CALL, _RECONSTRUCT, (self.tracer.standin("numpy.ndarray"), (0,), b"b"), array)
-        fortran = state["order"] == "F"
-        record(Kind.STATE, _RECONSTRUCT, ((1, state["shape"], state["dtype"], fortran, bytes(size)),), array)
-        return array
-
     def _objects(self) -> bytes:
         """An array of objects: a pickle of its own, judged as part of this one."""
-        where = self._pieces.where
+        self._guesses = False
+        where = self.pieces.where
         census = take_census(BlobSource(self.blob, where, skims=self.skims), self.limits)
         self._unread.update(census.unread)
         KeyWalk(self.limits).walk(census.code, census.buffers)
         tracer = self._new_tracer(self.options)
         tracer.uses = self.tracer.uses
         array = tracer.trace(census.code, census.protocol, census.buffers)
-        if producer(array) not in {_RECONSTRUCT, "numpy.core.multiarray._reconstruct"}:
+        if producer(array) not in {RECONSTRUCT, "numpy.core.multiarray._reconstruct"}:
             raise FormatError("what follows the description of an array of objects is no array", code="format.array")
         self._shown.append(array)
-        return self._pieces.skip(census.size, ArrayPlace(where, 0, ObjectStream(census, dict(tracer.spellings))))
+        return self.pieces.skip(census.size, ArrayPlace(where, 0, ObjectStream(census, dict(tracer.spellings))))
+
+
+class _GuessedError(Exception):
+    """The rest of the stream is known."""
+
+    def __init__(self, guess: Guess) -> None:
+        super().__init__()
+        self.guess = guess
 
 
 class _Shown:

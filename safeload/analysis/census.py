@@ -159,6 +159,10 @@ class PieceCensus:
         self._taken = len(walk.parts)
         return code
 
+    def so_far(self) -> bytes:
+        """The canonical code of all pieces, where one has ended."""
+        return b"".join(self._walk.parts)
+
     @property
     def protocol(self) -> int:
         """The protocol that the stream declares."""
@@ -168,6 +172,11 @@ class PieceCensus:
     def buffers(self) -> list[Any]:
         """What the NEXT_BUFFER opcodes so far push; what :meth:`skip` puts in stands there too."""
         return self._walk.buffers
+
+    @property
+    def unread(self) -> Mapping[int, Callable[[], bytes]]:
+        """See :class:`Census`."""
+        return self._walk.unread
 
     @property
     def where(self) -> int:

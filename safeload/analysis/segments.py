@@ -149,6 +149,8 @@ class Segment:
             self.stack = []
         elif opcode in _CONSTANTS:
             stack.append((PLAIN, None))
+        elif opcode == 0x30:  # POP, of what the segment has pushed above its last mark
+            self._take(1)
         elif opcode in _EMPTY:
             stack.append((MADE, []))
         elif opcode in _FROM_MARK:

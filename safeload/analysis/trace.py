@@ -130,13 +130,16 @@ class Tracer:
             raise FormatError("not a well-formed pickle: STOP is followed by more", code="format.trailing")
         return built
 
-    def trace_folded(self, folded: Folded, protocol: int) -> Any:
+    def trace_folded(self, folded: Folded, protocol: int, buffers: Iterable[Any] | None = None) -> Any:
         """:meth:`trace` for a folded stream; :attr:`repeated` says which uses stand for others.
+
+        ``buffers``: in place of those of the stream.
 
         Raises:
             SafeloadError: as :meth:`trace`; the stream itself may do better.
         """
-        built = self.trace_pieces(functools.partial(next, self._pieces_of(folded), b""), protocol, folded.buffers)
+        buffers = folded.buffers if buffers is None else buffers
+        built = self.trace_pieces(functools.partial(next, self._pieces_of(folded), b""), protocol, buffers)
         if len(self.uses) + self._left_out > self._most_uses:
             raise _too_many_uses(self._most_uses)
         return built

@@ -171,7 +171,7 @@ def _check_state(
 _WRAPPER_KEYS = frozenset({"subclass", "shape", "order", "dtype", "allow_mmap", "numpy_array_alignment_bytes"})
 
 
-@argument_rule("array-wrapper")
+@argument_rule("array-wrapper", bounded=True)
 def _array_wrapper(use: Use, context: Context) -> str | None:
     """A joblib description of an array whose bytes follow the stream."""
     state = use.args[0]
