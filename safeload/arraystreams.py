@@ -6,6 +6,8 @@ the file. Here the tracing C unpickler is given the stream piece by piece, so th
 description; the census leaves the bytes out, and puts "drop the description, push the array" into the canonical code. From then
 on the stream is judged and loaded like any other: an array is judged as the array that numpy itself would have pickled.
 
+Where a file goes on as it begins, that is done at once for all of it (:mod:`safeload.arrayguess`, :mod:`safeload.arraywhole`).
+
 Rules: what follows a description is measured by its judged dtype and shape, and has to be there. Every description is followed by its
 array, right behind a frame: a file whose frames and arrays interleave otherwise would be read differently by joblib. The bytes of an
 array are never parsed.
