@@ -12,12 +12,12 @@ opcodes and memo references, literals by their class. What matches it where it e
   for lengths; numbers of up to seven bytes weigh one), and by the value of a key only for large or heavy keys, which
   make no template. The literals of numpy's scalars are of the same length, because their hash is known only for some.
 
-Where matches are laid side by side, :mod:`~safeload.analysis.folding` leaves most of them out of the trace, too.
-
 So a match costs what the walk of its model was charged, fills as many memo slots, and leaves on the stack a *twin* of each
 node that the model left. A twin has the model's parts, so it may be weighed, but it knows neither the values nor the memo
 slots. Rule: whatever asks for those (a memo reference into a match, a key that holds a twin, parts that come late) raises
 :class:`~safeload.analysis.nodes.ShortcutError`, and the stream is walked again without templates.
+
+What matched often is kept: :mod:`~safeload.analysis.folding` leaves most of it out of the trace, too.
 """
 
 from __future__ import annotations

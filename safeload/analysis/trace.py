@@ -3,7 +3,8 @@
 The stream runs on the C unpickler that will load it, so there is no second parser to disagree with it. Instead of
 importing, ``find_class`` answers with a class made for the name, whose metaclass records what the stream does with
 it and does nothing. The unpickler has no branches: it executes every opcode in order whatever the values are, so the
-trace is complete. A folded stream (:mod:`~safeload.analysis.folding`) leaves out repetitions of what it shows. Rule: nothing here imports, resolves or calls anything that a stream names.
+trace is complete; of a folded stream (:mod:`~safeload.analysis.folding`) but for repetitions of what it shows. Rule: nothing here
+imports, resolves or calls anything that a stream names.
 """
 
 from __future__ import annotations
