@@ -11,7 +11,7 @@ import math
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from safeload.analysis.census import Census
-from safeload.analysis.folding import Folded, Piece, fold, literals
+from safeload.analysis.folding import Folded, Piece, fold
 from safeload.analysis.hashing import KeyWalk
 from safeload.arrayguess import number
 from safeload.arrayplaces import ArrayPlace, as_numpy_would
@@ -108,7 +108,7 @@ class WholeWalk:
 
     def _holds(self, repetition: Repetition, index: int) -> bool:
         """Whether the arrays of what was left out have the sizes that their descriptions say."""
-        rows = [literals(found) for _, _, found in repetition.left_out]
+        rows = [found.literals for _, _, found in repetition.left_out]
         for each in range(repetition.template.buffers):
             model = self._described.get((index, -1, each))
             if model is None:

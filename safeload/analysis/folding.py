@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from safeload.analysis.patterns import Found
     from safeload.analysis.repeats import Repeats, Template
 
-__all__ = ["Folded", "Repetition", "fold", "literals"]
+__all__ = ["Folded", "Repetition", "fold"]
 
 # So many variables take up to twice as many corners, and two.
 _MAX_VARIABLES = 12
@@ -78,18 +78,18 @@ class Repetition:
 
     def __init__(self, code: bytes, sizes: Sequence[int], template: Template) -> None:
         self.template = template
-        self.start, self.end, self.taken = template.model
+        self.start, self.end, self.taken, slots = template.model
         self.matches = template.found
         self.numbers: tuple[bytes, ...] = ()
         self.corners: list[list[bytes]] = []
         self.variables: list[list[int]] = []
         pattern = template.pattern
-        model = pattern.match(code, self.start, sizes, self.taken) if pattern is not None else None
+        model = pattern.match(code, self.start, sizes, self.taken, slots) if pattern is not None else None
         if pattern is None or model is None or model.end != self.end:
             self.matches = []
             return
-        self.numbers = groups = literals(model)
-        rows = [literals(found) for _, _, found in self.matches]
+        self.numbers = groups = model.literals
+        rows = [found.literals for _, _, found in self.matches]
         if pattern.texts:
             texts = sorted(pattern.texts)
             alike = [all(row[n] == groups[n] for n in texts) for row in rows]
@@ -111,11 +111,6 @@ class Repetition:
     def saved(self) -> int:
         """Bytes that need not be traced."""
         return sum(found.end - pos for pos, _, found in self.left_out)
-
-
-def literals(found: Found) -> tuple[bytes, ...]:
-    """The numbers and strings of a match, as they are spelled."""
-    return tuple([group for piece in found.pieces for group in piece.groups()])
 
 
 def _variables(rows: Sequence[tuple[bytes, ...]]) -> list[tuple[list[int], tuple[bytes, bytes]]] | None:
@@ -202,7 +197,7 @@ class _Span(NamedTuple):
 
 def _spans(code: bytes, repetition: Repetition, number: int) -> Iterator[_Span]:
     template, left_out = repetition.template, repetition.left_out
-    start, end, taken = template.model
+    start, end, taken, _ = template.model
     model = Piece(code[start:end], 1 + len(left_out))
     yield _Span(start, end, range(taken, taken + template.buffers), model, number)
     for index, (corner, (pos, taken, found)) in enumerate(zip(repetition.corners, repetition.matches, strict=False)):
@@ -216,7 +211,7 @@ def _spans(code: bytes, repetition: Repetition, number: int) -> Iterator[_Span]:
 def _with_literals(code: bytes, pos: int, found: Found, spelled: Sequence[bytes]) -> bytes:
     """The code of a match with these literals in place of its own."""
     parts: list[bytes] = []
-    spans = (piece.span(number + 1) for piece in found.pieces for number in range(piece.re.groups))
+    spans = (found.pieces[piece].span(group + 1) for piece, group in found.groups)
     for (start, end), literal in zip(spans, spelled, strict=True):
         parts += code[pos:start], literal
         pos = end

@@ -206,11 +206,11 @@ class KeyWalk(Scales):
                     items = [stack.pop()]
                 self.put(stack[-1], items)
             elif opcode == 0x71:  # BINPUT
-                memo[code[pos]] = stack[-1]
-                pos += 1
-                if repeats is not None:
+                if repeats is not None and code[pos] != len(memo) + skipped:
                     repeats = None
                     self._put()
+                memo[code[pos]] = stack[-1]
+                pos += 1
             elif opcode in (0x58, 0x42, 0x54):  # BINUNICODE, BINBYTES, BINSTRING
                 end = pos + 4 + int.from_bytes(code[pos : pos + 4], "little")
                 push(code[pos + 4 : end])
@@ -244,11 +244,12 @@ class KeyWalk(Scales):
                 push(memo[int.from_bytes(code[pos : pos + 4], "little")])
                 pos += 4
             elif opcode == 0x72:  # LONG_BINPUT
-                memo[int.from_bytes(code[pos : pos + 4], "little")] = stack[-1]
-                pos += 4
-                if repeats is not None:
+                slot = int.from_bytes(code[pos : pos + 4], "little")
+                if repeats is not None and slot != len(memo) + skipped:
                     repeats = None
                     self._put()
+                memo[slot] = stack[-1]
+                pos += 4
             elif opcode == 0x4A:  # BININT
                 push(int.from_bytes(code[pos : pos + 4], "little", signed=True))
                 pos += 4
@@ -278,7 +279,7 @@ class KeyWalk(Scales):
                 repeats = self._repeats
 
     def _put(self) -> None:
-        """A PUT says which slot it fills, so the number of filled ones is not all there is to know: no shortcuts."""
+        """A PUT fills another slot than the next one, so the number of filled ones is not all there is to know: no shortcuts."""
         if self.matches:
             raise ShortcutError
         self._repeats = None

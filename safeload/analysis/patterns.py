@@ -11,7 +11,7 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from safeload.analysis.nodes import ROUNDED
-from safeload.analysis.segments import BUFFER, END, EXACT, NUMBER, Part
+from safeload.analysis.segments import BUFFER, END, EXACT, NUMBER, PUT, Part
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,14 +27,25 @@ _LONGEST_TEXT = 255
 # Integers that are not negative are spelled with as few bytes as they need, so one template has all three spellings.
 _INTEGER = rb"(K.|M..|J....)"
 _FLOAT = rb"(G.{8})"
+_PUT = rb"(q.|r....)"
 
 
 class Found(NamedTuple):
-    """What a pattern matched: where it ends, how many buffers are taken then, and what each of its expressions saw."""
+    """What a pattern matched: where it ends, how many buffers are taken then, and what each of its expressions saw.
+
+    ``groups``: the number of the expression and of the group of each number and string.
+    """
 
     end: int
     taken: int
     pieces: list[re.Match[bytes]]
+    groups: list[tuple[int, int]]
+
+    @property
+    def literals(self) -> tuple[bytes, ...]:
+        """The numbers and strings, as they are spelled."""
+        pieces = [piece.groups() for piece in self.pieces]
+        return tuple([pieces[piece][group] for piece, group in self.groups])
 
 
 class _Step(NamedTuple):
@@ -54,13 +65,16 @@ class Pattern:
     """The parts of one template.
 
     Attributes:
-        texts: which of the groups are not numbers, but strings: names, perhaps, so they have to be the same.
+        texts: which of the literals are not numbers, but strings: names, perhaps, so they have to be the same.
     """
 
-    __slots__ = ("_steps", "texts")
+    __slots__ = ("_groups", "_put_groups", "_puts", "_steps", "texts")
 
-    def __init__(self, parts: Sequence[Part]) -> None:
+    def __init__(self, parts: Sequence[Part], puts: Sequence[int]) -> None:
         self._steps: list[_Step] = []
+        self._puts = puts
+        self._put_groups: list[tuple[int, int]] = []
+        self._groups: list[tuple[int, int]] = []
         self.texts: set[int] = set()
         source, groups = [], 0
         for part in parts:
@@ -71,24 +85,28 @@ class Pattern:
                 self._steps.append(
                     _Step(re.compile(b"(?s)" + b"".join(source)), part.kind, _WIDTHS.get(part.opcode, 0), part.size)
                 )
-                source = []
+                source, groups = [], 0
                 continue
             literal, grouped = _literal(part)
             source.append(literal)
-            if grouped and part.kind != NUMBER:
-                self.texts.add(groups)
+            if part.kind == PUT:
+                self._put_groups.append((len(self._steps), groups))
+            elif grouped:
+                if part.kind != NUMBER:
+                    self.texts.add(len(self._groups))
+                self._groups.append((len(self._steps), groups))
             groups += grouped
 
     @classmethod
-    def of(cls, parts: Sequence[Part]) -> Pattern | None:
-        """The pattern for ``parts``, or ``None`` if there is none."""
+    def of(cls, parts: Sequence[Part], puts: Sequence[int]) -> Pattern | None:
+        """The pattern for ``parts``, or ``None`` if there is none; ``puts``: memo slots that are filled before each PUT."""
         try:
-            return cls(parts)
+            return cls(parts, puts)
         except UnsuitableError:
             return None
 
-    def match(self, code: bytes, pos: int, sizes: Sequence[int], taken: int) -> Found | None:
-        """What matches at ``pos``, while ``taken`` of the buffers of these ``sizes`` are taken."""
+    def match(self, code: bytes, pos: int, sizes: Sequence[int], taken: int, slots: int) -> Found | None:
+        """What matches at ``pos``, while ``taken`` of the buffers of these ``sizes`` are taken, and ``slots`` of the memo filled."""
         last = len(code) - 1  # there is a STOP behind every segment
         pieces = []
         for expression, kind, width, size in self._steps:
@@ -106,12 +124,23 @@ class Pattern:
                 if (length if kind == EXACT else ROUNDED[length.bit_length()]) != size:
                     return None
                 pos += width + length
-        return Found(pos, taken, pieces) if pos <= last else None
+        if pos > last or not self._puts_in_order(pieces, slots):
+            return None
+        return Found(pos, taken, pieces, self._groups)
+
+    def _puts_in_order(self, pieces: Sequence[re.Match[bytes]], slots: int) -> bool:
+        """Whether each PUT fills the next slot."""
+        for (piece, group), before in zip(self._put_groups, self._puts, strict=True):
+            if int.from_bytes(pieces[piece][group + 1][1:], "little") != slots + before:
+                return False
+        return True
 
 
 def _literal(part: Part) -> tuple[bytes, bool]:
     """The expression for a number or a short literal, and whether it is a group."""
     opcode, length = part.opcode, part.length
+    if part.kind == PUT:
+        return _PUT, True
     if part.kind == NUMBER:
         if opcode == _LONG1:
             return b"(%b.{%d})" % (re.escape(bytes([opcode, length - 2])), length - 2), True

@@ -38,9 +38,11 @@ from safeload.analysis.segments import (
     NEXT_BUFFER,
     NUMBER,
     NUMBERS,
+    PUT,
     TEXT,
     OpenSegmentError,
     Segment,
+    put_into,
     short_long,
     text_at,
 )
@@ -73,19 +75,21 @@ class Template:
         reads: memo slots, what they held when the template was made, and how that looked.
         memoized: memo slots that it fills. ``buffers``: those that it takes.
         work, constructed: what its model was charged.
-        model: where its model begins and ends, and how many buffers were taken before it.
+        puts: by the number of a part that is a PUT, how many slots the segment has filled before.
+        model: where its model begins and ends, how many buffers were taken and how many slots filled before it.
         slot: the memo slot that holds all that the model left, an object with its state set; -1 if that is not so.
         pattern: the parts as regular expressions, if it is worth it.
         matches: how often it matched; ``found``: where it did by its pattern, and the buffers taken before.
     """
 
     __slots__ = (
-        "buffers", "constructed", "found", "matches", "memoized", "model", "parts", "pattern", "pushed", "reads", "slot",
-        "texts", "work",
+        "buffers", "constructed", "found", "matches", "memoized", "model", "parts", "pattern", "pushed", "puts", "reads",
+        "slot", "texts", "work",
     )  # fmt: skip
 
-    def __init__(self, segment: Segment, pushed: list[Any], model: tuple[int, int, int], slot: int) -> None:
+    def __init__(self, segment: Segment, pushed: list[Any], model: tuple[int, int, int, int], slot: int) -> None:
         self.parts = segment.parts
+        self.puts = segment.puts
         self.model = model
         self.slot = slot
         self.pattern: Pattern | None = None
@@ -105,10 +109,10 @@ class Template:
         """Whether all that it reads is as it was when the template was made."""
         return all(memo.get(slot, self) is value and _looks(value) == looks for slot, value, looks in self.reads)
 
-    def match(self, code: bytes, pos: int, sizes: Sequence[int], taken: int, longest: int) -> _Match | int:
+    def match(self, code: bytes, pos: int, sizes: Sequence[int], taken: int, slots: int, longest: int) -> _Match | int:
         """What matches at ``pos``, while ``taken`` of the buffers of these ``sizes`` are taken, or how many parts did.
 
-        No integer in it is longer than ``longest`` bytes.
+        ``slots`` of the memo are filled. No integer in it is longer than ``longest`` bytes.
         """
         texts: dict[int, bytes] = {}
         end = len(code) - 1  # there is a STOP behind every segment
@@ -122,6 +126,10 @@ class Template:
                 pos += NUMBERS.get(code[pos]) or short_long(code, pos, longest) or end  # beyond the end is no match
             elif kind == END:
                 return _Match(pos, texts, None)
+            elif kind == PUT:
+                # The slots in between are filled by MEMOIZE.
+                slot = slots + self.puts[index]
+                pos = put_into(code, pos, slot) or end
             elif kind == BUFFER:
                 if code[pos] != NEXT_BUFFER or taken >= len(sizes) or ROUNDED[sizes[taken].bit_length()] != size:
                     return index
@@ -202,7 +210,7 @@ class Repeats:
         slot = -1
         if len(pushed) == 1 and segment.stack[0][0] == MADE and code[pos - 1] == _BUILD:
             slot = next((n for n in range(slots, slots + segment.memoized) if walk.memo.get(n) is pushed[0]), -1)
-        template = Template(segment, pushed, (start, pos, taken), slot)
+        template = Template(segment, pushed, (start, pos, taken, slots), slot)
         template.work, template.constructed = account[0] - work, account[1] - constructed
         self.templates.insert(0, template)
         del self.templates[_MAX_TEMPLATES:]
@@ -229,13 +237,14 @@ class Repeats:
 
     def _match(self, walk: Scales, code: bytes, pos: int, checked: set[int]) -> tuple[Template, _Match] | None:
         """The template that matches at ``pos`` and holds; ``checked`` are those that were seen to hold."""
+        slots = len(walk.memo) + walk.skipped
         for template in self.templates:
             pattern = template.pattern
-            found = None if pattern is None else pattern.match(code, pos, walk.sizes, walk.taken)
+            found = None if pattern is None else pattern.match(code, pos, walk.sizes, walk.taken, slots)
             if found is not None and self._holds(walk, template, checked):
                 return template, _Match(found.end, {}, found)
         for template in self.templates:
-            match = template.match(code, pos, walk.sizes, walk.taken, walk.longest_integer)
+            match = template.match(code, pos, walk.sizes, walk.taken, slots, walk.longest_integer)
             if isinstance(match, int):
                 self.patience -= match
             elif self._holds(walk, template, checked):
@@ -258,7 +267,7 @@ class Repeats:
             template.found.append((pos, taken, match.found))
             self.room -= len(template.parts)
         elif template.matches == _WORTH and len(self.patterned) < _MAX_PATTERNS and not template.texts:
-            template.pattern = Pattern.of(template.parts)
+            template.pattern = Pattern.of(template.parts, list(template.puts.values()))
             self.patterned.append(template)
 
 

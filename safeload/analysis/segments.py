@@ -25,21 +25,24 @@ __all__ = [
     "NEXT_BUFFER",
     "NUMBER",
     "NUMBERS",
+    "PUT",
     "TEXT",
     "OpenSegmentError",
     "Part",
     "Segment",
+    "put_into",
     "short_long",
     "text_at",
 ]
 
-# Literals: a number; what is pushed as bytes, by class or by exact length; BYTEARRAY8; NEXT_BUFFER.
-NUMBER, TEXT, EXACT, ARRAY, BUFFER, END = range(6)
+# Literals: a number; what is pushed as bytes, by class or by exact length; BYTEARRAY8; NEXT_BUFFER; a PUT into the next memo slot.
+NUMBER, TEXT, EXACT, ARRAY, BUFFER, PUT, END = range(7)
 NUMBERS = {0x4B: 2, 0x4D: 3, 0x4A: 5, 0x47: 9}  # BININT1, BININT2, BININT, BINFLOAT, with their arguments
 _TEXTS = {0x8C: 1, 0x43: 1, 0x55: 1, 0x58: 4, 0x42: 4, 0x54: 4, 0x8D: 8, 0x8E: 8}  # the width of the length
 _LONG1, BYTEARRAY8, NEXT_BUFFER = 0x8A, 0x96, 0x97
 _LONGEST = 7  # bytes of a LONG1 that weighs one
 MEMO_READS = {0x68: 1, 0x6A: 4}  # BINGET, LONG_BINGET
+_PUTS = {0x71: 1, 0x72: 4}  # BINPUT, LONG_BINPUT
 _MAX_OPCODES = 2_000
 
 # What a simulated stack holds, and what is known of it: items, if it is a tuple; the value; the number of the part.
@@ -72,7 +75,7 @@ class Segment:
         parts: the opcodes and literals.
         stack: what it leaves on the stack: a tag, and what is known.
         reads: the memo slots that it reads, and what they hold.
-        memoized: the memo slots that it fills.
+        memoized: the memo slots that it fills. ``puts``: by the number of a part that is a PUT, those that it has filled before.
         steps: opcodes that were simulated.
     """
 
@@ -81,6 +84,7 @@ class Segment:
         self.stack: list[tuple[int, Any]] = []
         self.reads: dict[int, Any] = {}
         self.memoized = self.steps = 0
+        self.puts: dict[int, int] = {}
         self._memo = memo
         self._before = before  # memo slots that were filled before the segment
         self._sizes = iter(sizes)
@@ -113,6 +117,8 @@ class Segment:
     def _literal(self, code: bytes, pos: int, run: int) -> int:
         """Push the literal at ``pos``; returns the position behind it, 0 if there is none."""
         opcode, length = code[pos], 0
+        if opcode in _PUTS:
+            return self._put(code, pos, run)
         if opcode in NUMBERS or opcode == _LONG1:
             kind, tag = NUMBER, _COUNT
             behind = pos + (NUMBERS.get(opcode) or short_long(code, pos, _LONGEST))
@@ -131,6 +137,16 @@ class Segment:
         self.stack.append((tag, len(self.parts) if tag == LITERAL else None))
         size = ROUNDED[length.bit_length()]
         self.parts.append(Part(code[run:pos], kind, size, opcode, behind - pos if kind == NUMBER else length))
+        return behind
+
+    def _put(self, code: bytes, pos: int, run: int) -> int:
+        """A PUT into the next slot, which is MEMOIZE in older protocols."""
+        behind = put_into(code, pos, self._before + self.memoized)
+        if not behind:
+            raise OpenSegmentError
+        self.puts[len(self.parts)] = self.memoized
+        self.memoized += 1
+        self.parts.append(Part(code[run:pos], PUT, 0, code[pos], behind - pos))
         return behind
 
     def _read(self, slot: int) -> None:
@@ -211,6 +227,14 @@ def short_long(code: bytes, pos: int, longest: int) -> int:
     if code[pos] != _LONG1 or pos + 1 >= len(code) or code[pos + 1] > min(longest, _LONGEST):
         return 0
     return 2 + code[pos + 1]
+
+
+def put_into(code: bytes, pos: int, slot: int) -> int:
+    """The position behind the PUT at ``pos``; 0 if it is none, or of another slot."""
+    width = _PUTS.get(code[pos])
+    if width is None or int.from_bytes(code[pos + 1 : pos + 1 + width], "little") != slot:
+        return 0
+    return pos + 1 + width
 
 
 def text_at(code: bytes, pos: int) -> tuple[int, int]:

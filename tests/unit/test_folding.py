@@ -124,7 +124,7 @@ def test_a_real_model() -> None:
 
     features = np.random.default_rng(0).random((80, 4))
     model = ensemble.RandomForestClassifier(80, random_state=0).fit(features, features[:, 0] > 0.5)
-    for protocol in (4, 5):
+    for protocol in (3, 4, 5):
         data = pickle.dumps(model, protocol)
         assert folds(data)
         loaded = safeload.loads(data, policy=POLICY)

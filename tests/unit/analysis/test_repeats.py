@@ -126,7 +126,26 @@ def test_real_objects() -> None:
         {f"layer {index}": np.arange(float(index + 20)) for index in range(200)},
     ):
         assert skips(_canonical(pickle.dumps(many, 4)))
-        assert not skips(_canonical(pickle.dumps(many, 2)))  # PUT says where it puts
+    assert skips(_canonical(pickle.dumps(many, 3)))
+    assert skips(_canonical(pickle.dumps([decimal.Decimal(index) for index in range(400)], 2)))
+
+
+def test_puts_into_the_next_slot() -> None:
+    """What older protocols write in place of MEMOIZE counts as that, in both widths; any other PUT ends the shortcuts."""
+
+    def puts(slots: Callable[[int], int]) -> bytes:
+        def segment(index: int) -> bytes:
+            slot = slots(index)
+            put = b"q" + bytes([slot]) if slot < 256 else b"r" + struct.pack("<I", slot)
+            return CLASS + b")\x81" + put + b"}(" + TEXT + number(index) + b"ub"
+
+        return objects(400, segment)
+
+    assert skips(puts(lambda index: FILLED + index))
+    assert not skips(puts(lambda _: FILLED))
+    assert not skips(puts(lambda index: FILLED + 2 * index))
+    assert not skips(puts(lambda index: FILLED + index if index < 300 else 3))
+    assert not skips(puts(lambda index: 0 if index == 350 else FILLED + index))
 
 
 # Attacks. Each would be judged too lightly if a twin were taken for the real object.
