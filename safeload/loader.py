@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["Loader", "Policy"]
 
 
-_NOTHING_GIVEN = (None, None, None, None, None, None, None, "ASCII")
+_NOTHING_GIVEN = (None, None, None, None, None, None, None, "ASCII", "strict")
 
 
 class Loader(Many):
@@ -398,7 +398,7 @@ class Loader(Many):
         buffers: Iterable[Any] | None = None,
     ) -> tuple[Demands, Options, Auditor]:
         """What one call works with: its own arguments where given, this loader's otherwise."""
-        if (policy, keys, audit, limits, context, schema, buffers, encoding) == _NOTHING_GIVEN and fix_imports:
+        if (policy, keys, audit, limits, context, schema, buffers, encoding, errors) == _NOTHING_GIVEN and fix_imports:
             return self._defaults
         return (
             Demands(self.keys if keys is None else _ring(keys), context, schema, buffers, self.signers),

@@ -675,7 +675,12 @@ def test_missing_buffers():
 def test_strings_of_python_2():
     """``encoding`` and ``errors`` mean what they mean to pickle."""
     for data in (b"S'caf\\xe9'\n.", b"U\x04caf\xe9.", b"T\x04\x00\x00\x00caf\xe9."):
-        for options in ({"encoding": "latin1"}, {"encoding": "bytes"}, {"encoding": "utf-8", "errors": "replace"}):
+        for options in (
+            {"encoding": "latin1"},
+            {"encoding": "bytes"},
+            {"encoding": "utf-8", "errors": "replace"},
+            {"errors": "ignore"},
+        ):
             assert safeload.loads(data, **options) == pickle.loads(data, **options)
         with pytest.raises(UnicodeDecodeError, match="latin1"):
             safeload.loads(data)
