@@ -202,6 +202,11 @@ def _lines(file: BinaryIO, size: int) -> Iterator[_Line]:
         yield _Line(number, kept, whole)
 
 
+def _may_begin(raw: bytes) -> bool:
+    """Whether a crash can have left this of a line: its beginning, or zeros."""
+    return raw.startswith(b"{") or not raw.strip(b"\0")
+
+
 class _Checker:
     """Follows the chain line by line in bounded memory."""
 
@@ -228,6 +233,10 @@ class _Checker:
         if record is None:
             if line.whole:
                 self._keep_debris(line)
+            elif self._events == 0 and not _may_begin(line.raw):
+                self._break(
+                    line.number, "edited", "this is no audit trail: there is no event in it, and no beginning of one"
+                )
             else:
                 self._torn_end = True  # the writer of the next line vouches for it
             return

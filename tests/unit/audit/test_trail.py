@@ -67,6 +67,15 @@ def test_an_empty_trail_holds(path):
     assert verify_trail(path).head == trail_head(path) == START
 
 
+@pytest.mark.parametrize("content", [b"\x80\x04N.", b"\x80\x04N.\n", b"some text", b"\n"])
+def test_another_file_is_no_trail(path, content):
+    """A wrong path is not reported as a trail that holds: only the beginning of a line can be what a crash left."""
+    path.write_bytes(content)
+    assert not verify_trail(path).ok
+    path.write_bytes(b'{"seq": 1, "pr')
+    assert verify_trail(path).ok
+
+
 def test_unfinished_operations_are_listed(path):
     """An attempt without a result is itself a finding."""
     auditor = Auditor(required=[JsonlSink(path)])
