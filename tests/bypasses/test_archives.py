@@ -264,3 +264,25 @@ def test_memory_is_bounded(case: str, tmp_path: Path) -> None:
     verdict, code = run.stdout.split()
     assert verdict in ("malformed", "unknown")
     assert code == expected
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "escaped"])
+def test_what_skops_would_call_is_not_called_clean(encoding: str) -> None:
+    """CVE-2025-54412: a skops file is an archive of JSON that names what its loader imports; as data it would be clean."""
+    text = '{"__class__": "methodcaller", "__module__": "operator", "__loader__": "OperatorFuncNode", "content": "é"}'
+    if encoding == "escaped":
+        text = text.replace("__loader__", "_\\u005floader__")
+    data = text.encode("utf-8" if encoding == "escaped" else encoding)
+    artifact = _zip({"schema.json": data, "array.npy": _npy(np.arange(3))})
+    report = safeload.scan(artifact)
+    assert report.verdict == "skipped"
+    assert "skops" in report.findings[0].message
+    with pytest.raises(safeload.FormatError, match="skops"):
+        safeload.loads(artifact)
+    assert safeload.loads(artifact, member="array.npy").shape == (3,)
+
+
+def test_a_schema_that_is_no_models(evil: bytes) -> None:
+    """Another archive with a file of that name is judged as before, and so is the rest of a skops file."""
+    assert safeload.scan(_zip({"schema.json": b'{"type": "object"}'})).verdict == "clean"
+    assert safeload.scan(_zip({"schema.json": b'{"__loader__": 1}', "a.pkl": evil})).verdict == "malicious"

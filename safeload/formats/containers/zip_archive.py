@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from safeload.errors import FormatError
@@ -18,6 +19,16 @@ if TYPE_CHECKING:
 __all__ = ["FORMAT"]
 
 
+# skops writes an archive whose only special file is this one: what its loader imports and calls stands there, as JSON.
+_SCHEMA = "schema.json"
+# The key that each of its nodes has. JSON can spell it in other ways: with escapes, or in UTF-16 and UTF-32, where zeros are.
+_NODES = re.compile(rb"__loader__|\\u|\0")
+_SKOPS = (
+    "this is a skops file: what skops would import and call is in its schema.json, which safeload does not judge; see "
+    "skops.io.get_untrusted_types for it"
+)
+
+
 class _Zip:
     name, refined = "zip", True
 
@@ -28,14 +39,30 @@ class _Zip:
     def split(self, blob: Blob, request: Request) -> ArchiveSplit:
         reader = ZipReader(blob, request.limits, budget=request.budget)
         files = reader.files
+        skops = _is_skops(reader)
         if request.loading:
+            if skops and request.member is None:
+                raise FormatError(_SKOPS, code="format.unsupported")
             entry = files[chosen([entry.name for entry in files], request.member, self.name)]
             return ArchiveSplit(self.name, (Member(entry.name, reader.open(entry), request._replace(member=None)),))
         members: list[Member] = []
         findings: list[Finding] = []
+        if skops:
+            findings.append(Finding("format.unsupported", Severity.MEDIUM, _SKOPS, verdict=Verdict.SKIPPED))
         for entry in files:
             _look(reader, entry, members, findings)
         return ArchiveSplit(self.name, members, findings)
+
+
+def _is_skops(reader: ZipReader) -> bool:
+    entry = reader.by_name.get(_SCHEMA)
+    if entry is None or entry.is_directory:
+        return False
+    try:
+        schema = reader.open(entry, verify=False)
+        return _NODES.search(schema.view(0, schema.size)) is not None
+    except FormatError:
+        return True  # it cannot be read here, and a finding says so; no less is known of it than that
 
 
 def _look(reader: ZipReader, entry: ZipEntry, members: list[Member], findings: list[Finding]) -> None:
