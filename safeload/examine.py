@@ -25,6 +25,7 @@ from safeload.peeking import PickleLook
 from safeload.pickles import any_encoding, broken_judgement, internal_error, judge_streams, judged_stream
 from safeload.pipeline import has_arrays, judge
 from safeload.program import Program
+from safeload.verdict import with_evidence
 
 if TYPE_CHECKING:
     from safeload.audit import Operation
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
     from safeload.verdict import Judgement, Options
 
 __all__ = ["Examiner"]
+
+# Findings of formats about a global that the format itself would look up; their evidence is its name.
+_NAMES = frozenset({"keras.object"})
 
 _LENIENT = Finding(
     "format.lenient",
@@ -191,7 +195,7 @@ class Examiner:
     def _split(self, examined: Examined, split: Split, depth: int) -> None:
         examined.split = split
         examined.container = split.container
-        examined.findings += split.findings
+        examined.findings += [with_evidence(each) if each.rule_id in _NAMES else each for each in split.findings]
         for number, stream in enumerate(split.streams):
             location = stream.location or f"stream {number}"
             try:

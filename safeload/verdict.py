@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from safeload.policy import Policy
     from safeload.program import Kind, Program
 
-__all__ = ["COMPUTED_CLASS", "Judgement", "Options", "decide", "refusal", "refuse", "report_of"]
+__all__ = ["COMPUTED_CLASS", "Judgement", "Options", "decide", "refusal", "refuse", "report_of", "with_evidence"]
 
 COMPUTED_CLASS = "policy.computed-call"
 
@@ -154,18 +154,21 @@ def _is_about_code(finding: Finding) -> bool:
 def _with_evidence(refused: Iterable[Finding], program: Program) -> Iterator[Finding]:
     """Refusals of globals that no data needs say so: evidence of harm, not just an unknown name."""
     from safeload.analysis.functions import sets_own_attributes
+
+    for finding in refused:
+        kept = finding.evidence == "builtins.setattr" and sets_own_attributes(program)
+        yield finding if kept else with_evidence(finding)
+
+
+def with_evidence(finding: Finding) -> Finding:
+    """The refusal of a global, ``finding.evidence``, as evidence of harm if no data needs that global."""
     from safeload.analysis.harmful import is_harmful
     from safeload.findings import Severity, Verdict
 
-    for finding in refused:
-        if finding.evidence and is_harmful(finding.evidence):
-            if finding.evidence == "builtins.setattr" and sets_own_attributes(program):
-                yield finding
-                continue
-            message = finding.message.partition(". ")[0] + "; this is a way to run code, and no data needs it"
-            yield dataclasses.replace(finding, severity=Severity.CRITICAL, verdict=Verdict.MALICIOUS, message=message)
-        else:
-            yield finding
+    if not finding.evidence or not is_harmful(finding.evidence):
+        return finding
+    message = finding.message.partition(". ")[0] + "; this is a way to run code, and no data needs it"
+    return dataclasses.replace(finding, severity=Severity.CRITICAL, verdict=Verdict.MALICIOUS, message=message)
 
 
 def _order(finding: Finding) -> tuple[int, int, str, str, str]:

@@ -93,14 +93,14 @@ def test_cve_2025_1550_any_module_any_function(marker: Path) -> None:
         "config": {"units": {"module": "subprocess", "class_name": "function", "config": "run", "registered_name": "run"}},
         "inbound_nodes": [{"args": [["touch", str(marker)]], "kwargs": {}}],
     }  # fmt: skip
-    _stopped(_keras(_sequential(layer)), marker)
+    _stopped(_keras(_sequential(layer)), marker, Verdict.MALICIOUS)
     called = {
         "module": "builtins",
         "class_name": "exec",
         "config": {"source": f"open({str(marker)!r}, 'w')"},
         "registered_name": None,
     }
-    _stopped(_keras(called), marker)
+    _stopped(_keras(called), marker, Verdict.MALICIOUS)
 
 
 def test_cve_2025_8747_functions_of_keras_itself(marker: Path) -> None:
@@ -235,10 +235,22 @@ def test_names_of_old_data_are_no_way_to_classes(marker: Path) -> None:
     assert safeload.scan(_keras(_sequential({"class_name": "Dense", "config": {"s": shape}}))).verdict is Verdict.CLEAN
     for name in ("TensorShape", "__tuple__"):
         evil = {"class_name": name, "module": "os", "registered_name": "app>Evil", "config": {}}
-        _stopped(_keras(_sequential(evil)), marker)
+        _stopped(_keras(_sequential(evil)), marker, Verdict.MALICIOUS)
 
 
 def test_a_vocabulary_in_the_model_is_no_file() -> None:
     """A list of words is part of the model; a text is the name of a file."""
     layer = {"module": "keras.layers", "class_name": "StringLookup", "config": {"vocabulary": ["a", "file"]}}
     assert safeload.scan(_keras(_sequential(layer))).verdict is Verdict.CLEAN
+
+
+@pytest.mark.parametrize("write", [_keras, _legacy])
+def test_names_that_run_code_are_evidence_of_harm(write: Any, marker: Path) -> None:
+    """A configuration that names ``os.system`` or ``exec`` is called malicious, as a pickle that names them is."""
+    evil = {"module": "builtins", "class_name": "exec", "config": {"code": "1"}, "registered_name": "exec"}
+    nested = {"class_name": "Dense", "config": {"units": 1, "kernel_initializer": evil}}
+    lambda_ = {"class_name": "Lambda", "config": {"function": "system", "module": "os", "function_type": "function"}}
+    for layer in (nested, lambda_):
+        _stopped(write(_sequential(layer)), marker, Verdict.MALICIOUS)
+    own = {"class_name": "Lambda", "config": {"function": "scale", "module": "myapp", "function_type": "function"}}
+    _stopped(write(_sequential(own)), marker)

@@ -148,9 +148,10 @@ def _object(value: dict[str, Any], path: str, permits: Callable[[str], bool]) ->
         return Finding("keras.code", Severity.CRITICAL, message, path, name, Verdict.MALICIOUS)
     if name in _DATA and (name in _MADE or "config" not in value):
         return None
-    if name != "Lambda" and "function" in _function_types(value):
-        message = "a layer that calls a function which the model names"
-        return Finding("keras.object", Severity.HIGH, message, path, name)
+    called = _named_function(value)
+    if "function" in _function_types(value) and (name != "Lambda" or called):
+        message = "a layer that calls a function which the model names" + (f", {_short(called)}" if called else "")
+        return Finding("keras.object", Severity.HIGH, message, path, called or name)
     classes, functions = allowed_names()
     target, known = name, classes
     if name == _FUNCTION:
@@ -190,6 +191,15 @@ def _refused_object(
         "weights alone"
     )
     return Finding("keras.object", Severity.HIGH, message, path, names[0][:300])
+
+
+def _named_function(value: dict[str, Any]) -> str | None:
+    """The function that a Lambda layer of the old way imports, as ``"module.function"``."""
+    config = value.get("config")
+    if not isinstance(config, dict):
+        return None
+    name, module = config.get("function"), config.get("module")
+    return f"{module}.{name}"[:300] if isinstance(name, str) and isinstance(module, str) else None
 
 
 def _function_types(value: dict[str, Any]) -> set[str]:

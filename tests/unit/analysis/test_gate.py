@@ -86,7 +86,8 @@ def test_harmless_programs(operations: list[tuple[Kind, str]]) -> None:
 
 @pytest.mark.parametrize("name", ["os.system", "posix.system", "subprocess.Popen", "builtins.eval", "builtins.exec", "importlib.import_module", "os.path.join",
                                   "uuid:os.system", "m:C.__init__.__globals__", "m:f.__globals__", "pty.spawn", "idlelib.run.x", "numpy.f2py.crackfortran.getlincoef",
-                                  "runpy.run_path", "marshal.loads", "ctypes.CDLL", "asyncio.base_subprocess.X"])  # fmt: skip
+                                  "runpy.run_path", "marshal.loads", "ctypes.CDLL", "asyncio.base_subprocess.X",
+                                  "ssl.get_server_certificate", "multiprocessing.util.spawnv_passfds", "joblib.load", "sqlite3.connect"])  # fmt: skip
 def test_evidence_of_harm(name: str) -> None:
     """No data needs these."""
     assert is_harmful(name)

@@ -161,14 +161,13 @@ class TestConfiguration:
         {"class_name": "Dense", "module": "keras", "registered_name": "a>b>Dense", "config": {}},
         {"class_name": "Dense", "module": "keras.layers;os", "config": {}},
         {"class_name": "keras.layers.Dense", "config": {}},
-        {"class_name": "function", "module": "builtins", "config": "eval"},
         {"class_name": "function", "module": "keras.utils", "config": "get_file", "registered_name": "function"},
         {"class_name": "function", "module": "keras.activations", "config": "relu", "registered_name": "my>relu"},
         {"class_name": "function", "module": "keras.layers", "config": "Dense"},
         {"class_name": "relu", "module": "keras.activations", "config": {}},
         {"class_name": "TFOpLambda", "config": {"function": "io.write_file"}},
         {"class_name": "Map", "module": "keras.src.ops.core", "config": {}},
-        {"class_name": "__typespec__", "module": "os", "spec_name": "system", "config": []},
+        {"class_name": "__typespec__", "module": "my", "spec_name": "spec", "config": []},
         {"class_name": "Functional", "module": "evil.functional", "config": {}},
     ])  # fmt: skip
     def test_objects_that_are_no_built_ins(self, layer):
@@ -207,7 +206,18 @@ class TestConfiguration:
             sequential(DENSE),
             training_config=json.dumps({"loss": {"class_name": "system", "module": "os", "config": {}}}),
         )
-        assert findings(artifact) == ({"keras.object"}, Verdict.UNKNOWN)
+        assert findings(artifact) == ({"keras.object"}, Verdict.MALICIOUS)
+
+    @pytest.mark.parametrize("layer", [
+        {"class_name": "function", "module": "builtins", "config": "eval"},
+        {"class_name": "__typespec__", "module": "os", "spec_name": "system", "config": []},
+    ])  # fmt: skip
+    def test_objects_that_run_code(self, layer):
+        """A name that no data needs is evidence of harm."""
+        for artifact in (archive(sequential(layer)), legacy(sequential(layer))):
+            assert findings(artifact) == ({"keras.object"}, Verdict.MALICIOUS)
+            with pytest.raises(safeload.PolicyError):
+                safeload.loads(artifact)
 
     def test_the_policy_can_name_a_class(self):
         """A class of one's own is allowed by its module and name, and by the name it is registered as."""
