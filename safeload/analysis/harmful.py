@@ -40,6 +40,11 @@ _NAMES = frozenset(
     logging.config.dictConfig logging.config._resolve logging.config._install_loggers shelve.open dbm.open
     numpy.loadtxt numpy.fromfile numpy.genfromtxt numpy.memmap numpy.savetxt numpy.save
     pandas.eval pandas.core.computation.eval.eval torch.jit.load torch.utils._config_module.ConfigModule.load_config
+    pandas.io.pickle.read_pickle torch.serialization.load joblib.load joblib.numpy_pickle.load yaml.load yaml.unsafe_load
+    multiprocessing.util.spawnv_passfds ssl.get_server_certificate psutil.Popen site.execsitecustomize site.execusercustomize
+    sqlite3.connect _sqlite3.connect _thread.start_new_thread _thread.start_new atexit.register IPython.start_ipython
+    numexpr.evaluate sympy.sympify sympy.parsing.sympy_parser.eval_expr torch.utils._config_module.load_config
+    linecache.getlines tempfile.mkstemp
     """.split()
 )
 
