@@ -39,15 +39,14 @@ class _Zip:
     def split(self, blob: Blob, request: Request) -> ArchiveSplit:
         reader = ZipReader(blob, request.limits, budget=request.budget)
         files = reader.files
-        skops = _is_skops(reader)
         if request.loading:
-            if skops and request.member is None:
+            if request.member is None and _is_skops(reader):
                 raise FormatError(_SKOPS, code="format.unsupported")
             entry = files[chosen([entry.name for entry in files], request.member, self.name)]
             return ArchiveSplit(self.name, (Member(entry.name, reader.open(entry), request._replace(member=None)),))
         members: list[Member] = []
         findings: list[Finding] = []
-        if skops:
+        if _is_skops(reader):
             findings.append(Finding("format.unsupported", Severity.MEDIUM, _SKOPS, verdict=Verdict.SKIPPED))
         for entry in files:
             _look(reader, entry, members, findings)
