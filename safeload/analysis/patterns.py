@@ -20,10 +20,13 @@ __all__ = ["Found", "Pattern"]
 
 _LONG1 = 0x8A
 _BYTES = b"\x42\x8e\x96"  # BINBYTES, BINBYTES8, BYTEARRAY8: of any length, and nobody looks at what they hold
+_LONG_BYTES = b"\x42\x8e"
 _WIDTHS = {0x42: 4, 0x8E: 8, 0x96: 8}
 _SHORT_BYTES = 0x43
 _SHORT_TEXTS = {0x8C: 1, 0x55: 1, 0x58: 4, 0x54: 4}  # SHORT_BINUNICODE, SHORT_BINSTRING, BINUNICODE, BINSTRING
 _LONGEST_TEXT = 255
+# Bytes of one character are compared like strings: numpy has type codes (b"b"). Longer ones are content.
+_CODE = 1
 # Integers that are not negative are spelled with as few bytes as they need, so one template has all three spellings.
 _INTEGER = rb"(K.|M..|J....)"
 _FLOAT = rb"(G.{8})"
@@ -80,6 +83,8 @@ class Pattern:
         for part in parts:
             source.append(re.escape(part.run))
             if part.kind in (END, BUFFER) or part.opcode in _BYTES:
+                if part.opcode in _LONG_BYTES and part.length <= _LONGEST_TEXT:
+                    raise UnsuitableError  # short ones are spelled in another way
                 if part.kind != END:
                     source.append(re.escape(bytes([part.opcode])))
                 self._steps.append(
@@ -147,7 +152,8 @@ def _literal(part: Part) -> tuple[bytes, bool]:
         return (_FLOAT if opcode == 0x47 else _INTEGER), True
     head = re.escape(bytes([opcode]))
     if opcode == _SHORT_BYTES:
-        return head + re.escape(bytes([length])) + b".{%d}" % length, False
+        content = b"(.{%d})" if length <= _CODE else b".{%d}"
+        return head + re.escape(bytes([length])) + content % length, length <= _CODE
     width = _SHORT_TEXTS.get(opcode)
     if width is None or length > _LONGEST_TEXT:
         raise UnsuitableError

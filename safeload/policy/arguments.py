@@ -35,8 +35,8 @@ _CONTAINERS = frozenset({list, tuple, dict, set, frozenset})
 def argument_rule(name: str, *, bounded: bool = False) -> Callable[[Check], Check]:
     """Register a check under the name that packs use.
 
-    ``bounded``: of numbers it asks their types, and how they compare with each other and with bounds; of bytes their type.
-    So what it says of the least and of the greatest numbers holds for those between them.
+    ``bounded``: of numbers it asks their types, and how they compare with each other and with bounds; of bytes their
+    type (and what a single one is). So what it says of the least and of the greatest numbers holds for those between them.
     """
 
     def register(check: Check) -> Check:
