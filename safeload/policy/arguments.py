@@ -107,6 +107,15 @@ def _dict_state(use: Use, _context: Context) -> str | None:
     return "the state is not a dict of attributes"
 
 
+@argument_rule("exception-state")
+def _exception_state(use: Use, context: Context) -> str | None:
+    """The same for an exception, whose ``args`` are not an attribute: setting them makes a tuple of anything, a range for one."""
+    state = use.args[0] if use.args else None
+    if type(state) is dict and "args" in state:
+        return "the state sets the arguments of an exception"
+    return _dict_state(use, context)
+
+
 @argument_rule("slots-state", bounded=True)
 def _slots_state(use: Use, _context: Context) -> str | None:
     """The same for a class with slots: ``(attributes or None, slots)``."""
@@ -479,6 +488,22 @@ def _pyx_unpickle(use: Use, _context: Context) -> str | None:
 
 
 @argument_rule("data")
-def _data(use: Use, _context: Context) -> str | None:
-    """Anything but a global: nothing that the callable could call."""
-    return "an argument is a global" if any(isinstance(item, StandinType) for item in use.args) else None
+def _data(use: Use, context: Context) -> str | None:
+    """Anything but a global: nothing that the callable could call. No long range, which it could make a tuple of."""
+    if any(isinstance(item, StandinType) for item in use.args):
+        return "an argument is a global"
+    return "an argument is a long range" if any(_is_long_range(item, context) for item in use.args) else None
+
+
+def _is_long_range(value: object, context: Context) -> bool:
+    if producer(value) != "builtins.range" or not isinstance(value, Standin):
+        return False
+    return any(_steps(use.args) > _LONGEST_RANGE for use in context.content_of(value))
+
+
+_LONGEST_RANGE = 10_000
+
+
+def _steps(args: tuple[int, ...]) -> int:
+    start, stop, step = (0, args[0], 1) if len(args) == 1 else (*args[:2], args[2] if len(args) == 3 else 1)
+    return (stop - start) // step if step else 0

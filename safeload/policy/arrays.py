@@ -50,6 +50,15 @@ _MASKED = frozenset(
 )
 
 
+# Items of no bytes: nothing in the pickle stands for them, and numpy takes no memory for them.
+_MOST_HOLLOW = 1 << 20
+_HOLLOW = "the array has millions of items without bytes, beside something that could make an object of each"
+
+
+def _is_hollow(size: int, count: int, context: Context) -> bool:
+    return not size and count > _MOST_HOLLOW and not context.only_arrays()
+
+
 def _is_empty_byte_array(shape: Any, code: Any) -> bool:
     """``(0,), b"b"``: what numpy writes for every array; the state brings the real shape and dtype."""
     if type(shape) is not tuple or len(shape) != 1 or type(shape[0]) is not int or shape[0] != 0:
@@ -148,6 +157,8 @@ def _check_state(
         return "the state of an array is set twice, or on something that is no array"
     kind, count = dtype_of(dtype, context), extent(shape)
     context.counts[id(use.target)] = count
+    if type(shape) is tuple and kind is not None:
+        context.forms[id(use.target)] = shape, kind.kind
     if kind is None or count is None or type(order) not in (bool, int):
         return "the array's dtype, shape or order is malformed"
     if kind.has_objects:
@@ -157,6 +168,8 @@ def _check_state(
         return None
     if count * max(kind.size, 1) >= 1 << 62:
         return "the array's shape is impossible"
+    if _is_hollow(kind.size, count, context):
+        return _HOLLOW
     if isinstance(data, Standin) and not is_bytes_like(data):
         return "the array's data is not bytes"
     if type(data) is list:
@@ -179,8 +192,11 @@ def _array_wrapper(use: Use, context: Context) -> str | None:
         return "the wrapper does not describe an array"
     if global_name(state["subclass"]) not in _SUBTYPES and not context.may_be_made(global_name(state["subclass"])):
         return "the wrapper's class is not an array class that the policy allows"
-    if dtype_of(state["dtype"], context) is None or extent(state["shape"]) is None or state["order"] not in ("C", "F"):
+    kind, count = dtype_of(state["dtype"], context), extent(state["shape"])
+    if kind is None or count is None or state["order"] not in ("C", "F"):
         return "the wrapper's dtype, shape or order is malformed"
+    if _is_hollow(kind.size, count, context):
+        return _HOLLOW
     alignment = state.get("numpy_array_alignment_bytes")
     return (
         None if alignment is None or (type(alignment) is int and 0 < alignment < 256) else "the alignment is malformed"
@@ -214,6 +230,8 @@ def _frombuffer(use: Use, context: Context) -> str | None:
         return "its order of axes is malformed"
     if use.target is not None:
         context.counts[id(use.target)] = extent(args[2])
+        if type(args[2]) is tuple:
+            context.forms[id(use.target)] = args[2], kind.kind
     return None
 
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["Context", "check_state", "decide"]
 
 _LIBRARIES = ("numpy.", "pandas.", "scipy.", "sklearn.")
+_MAKERS = ("numpy.", "_codecs.encode", "builtins.bytes", "joblib.numpy_pickle.NumpyArrayWrapper")
 # Objects that are heavier than what the pickle says of them.
 _MOST_HEAVY = 20_000
 _VERBS = {
@@ -82,6 +83,7 @@ class Context:
         dtypes: what a dtype describes.
         arrays: where an array was made that still waits for its state.
         counts: the number of items of an array.
+        forms: the shape and the kind of dtype of an array.
         objects: for an array of objects, its dtype's id and its number of items.
         arrows: the number of buffers of an Arrow type.
         bound_methods: whether a method was looked up on an instance.
@@ -94,8 +96,8 @@ class Context:
     """
 
     __slots__ = (
-        "_budget", "_copied", "_copies", "_foreign", "_heavy", "_libraries", "arrays", "arrows", "bound_methods", "contents",
-        "counts", "dtypes", "index", "key_sets", "models", "objects", "pattern_size", "persistent", "policy", "states",
+        "_budget", "_copied", "_copies", "_foreign", "_heavy", "_libraries", "_only_arrays", "arrays", "arrows", "bound_methods", "contents",
+        "counts", "dtypes", "forms", "index", "key_sets", "models", "objects", "pattern_size", "persistent", "policy", "states",
         "tensors", "unread", "uses",
     )  # fmt: skip
 
@@ -111,6 +113,7 @@ class Context:
         self.dtypes: dict[int, DType] = {}
         self.arrays: dict[int, int] = {}
         self.counts: dict[int, int | None] = {}
+        self.forms: dict[int, tuple[tuple[int, ...], str]] = {}
         self.objects: dict[int, tuple[int, int]] = {}
         self.arrows: dict[int, int | None] = {}
         self.bound_methods = False
@@ -124,6 +127,7 @@ class Context:
         self._copies = 0
         self._heavy = 0
         self._libraries: bool | None = None
+        self._only_arrays: bool | None = None
         self._foreign: dict[frozenset[str], array[int]] = {}
 
     def account(self) -> tuple[Any, ...]:
@@ -135,6 +139,12 @@ class Context:
         if self._libraries is None:
             self._libraries = any(use.name.startswith(_LIBRARIES) for use in self.uses)
         return self._libraries
+
+    def only_arrays(self) -> bool:
+        """Whether the program makes numpy's objects and nothing else that could look into them."""
+        if self._only_arrays is None:
+            self._only_arrays = all(use.kind is Kind.REFERENCE or use.name.startswith(_MAKERS) for use in self.uses)
+        return self._only_arrays
 
     def too_many(self) -> bool:
         """Whether this is one object too many of those that take kilobytes or a tenth of a millisecond, and few bytes of a stream."""

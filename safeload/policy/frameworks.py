@@ -117,6 +117,20 @@ def _vectorize(use: Use, _context: Context) -> str | None:
     return "only the entropy of a distribution is vectorized"
 
 
+@argument_rule("rotation-state")
+def _rotation(use: Use, context: Context) -> str | None:
+    """``(array, flag)``: four numbers for each rotation, which C code reads without a look at how many there are."""
+    state = use.args[0]
+    if type(state) is not tuple or len(state) != 2 or type(state[1]) not in (bool, int):
+        return "the state is not an array of quaternions and a flag"
+    shape, kind = context.forms.get(id(state[0]), ((), ""))
+    return (
+        None
+        if is_array(state[0]) and kind == "f" and shape[-1:] == (4,)
+        else "its quaternions are not four numbers each"
+    )
+
+
 @argument_rule("spline-state")
 def _spline(use: Use, _context: Context) -> str | None:
     """``(_BSpline, array)``: the spline itself, and an array whose library is asked for."""
