@@ -137,7 +137,19 @@ def _new_index(use: Use, context: Context) -> str | None:
     return None if freq is None or isinstance(freq, Standin) or _is_frequency(freq) else "the frequency is malformed"
 
 
+# Kinds of dtype that an index views; of texts and records it makes objects.
+_VIEWED = frozenset("biufcmMO")
+_OBJECT = 64
+
+
 def _copies(given: dict[str, Any], context: Context) -> bool:
+    """Note what an index copies, and whether that is too much; pandas sets ``copy`` to false itself."""
+    for value in (given.get("data"), given.get("left"), given.get("right"), *(given.get("levels") or ())):
+        _, kind = context.forms.get(id(value), ((), "O"))
+        if kind not in _VIEWED and context.copies_too_much(
+            ("index", id(value)), _OBJECT * (count_of(value, context) or 0)
+        ):
+            return True
     data = given.get("data")
     return bool(given.get("copy")) and context.copies_too_much(id(data), 8 * (count_of(data, context) or 0))
 
@@ -284,7 +296,8 @@ def _interval_state(use: Use, _context: Context) -> str | None:
 def _sparse_index(use: Use, _context: Context) -> str | None:
     """``IntIndex(length, indices)``, ``BlockIndex(length, starts, lengths)``."""
     args = use.args
-    if 2 <= len(args) <= 3 and type(args[0]) is int and all(is_array(item) for item in args[1:]):
+    expected = 2 if use.name.endswith("IntIndex") else 3  # a third argument of IntIndex would turn its check off
+    if len(args) == expected and type(args[0]) is int and all(is_array(item) for item in args[1:]):
         return None
     return "its arguments are not a length and arrays"
 
@@ -296,6 +309,7 @@ _THREE_BUFFERS = frozenset(
     {"string", "str", "utf8", "binary", "large_string", "large_str", "large_utf8", "large_binary"}
 )
 _NO_ALIAS = frozenset({"string_view", "binary_view"})
+_NESTED = frozenset({"list_", "large_list", "struct", "dictionary", "field"})
 
 
 @argument_rule("arrow-buffer")
@@ -329,6 +343,8 @@ def _arrow_type(use: Use, context: Context) -> str | None:
 
 def _buffer_count(function: str, args: tuple[Any, ...]) -> int | None:
     """The number of buffers of an array of this type, or ``None`` for a nested one."""
+    if function in _NESTED:
+        return None
     if function == "type_for_alias":
         alias = args[0] if args and type(args[0]) is str else ""
         return None if alias in _NO_ALIAS else 1 if alias == "null" else 3 if alias in _THREE_BUFFERS else 2

@@ -101,6 +101,12 @@ def array(kind: Made, shape: tuple[int, ...], data: Any) -> Made:
     return call(CORE, "_reconstruct", NDARRAY, (0,), b"b").state((1, shape, kind, False, data))
 
 
+def arrow_array(kind: Made, data: bytes, *more: bytes) -> Made:
+    """An Arrow array of one item."""
+    buffers = [call("pyarrow.lib", "py_buffer", part) for part in (data, *more)]
+    return call("pyarrow.lib", "_restore_array", (kind, 1, 0, 0, [None, *buffers], [], None))
+
+
 def check_array() -> Global:
     """A function that the sklearn pack lets be imported."""
     return Global("sklearn.utils.validation", "check_array")
@@ -187,8 +193,28 @@ ATTACKS = {
     "a wrong base": call(
         "copyreg", "_reconstructor", Global("collections", "UserDict"), Global("builtins", "bytearray"), 10**12
     ),
+    "a range that becomes the arguments of an exception": call("builtins", "ValueError").state(
+        {"args": call("builtins", "range", 10**9)}
+    ),
+    "a range that becomes the position of an error": call(
+        "builtins", "SyntaxError", "", call("builtins", "range", 10**9)
+    ),
+    "a range that becomes a group": call("builtins", "ExceptionGroup", "", call("builtins", "range", 10**9)),
+    "a range that becomes a time": call("time", "struct_time", call("builtins", "range", 10**9)),
+    "objects of items without bytes": call(
+        "pandas.core.indexes.base",
+        "_new_Index",
+        Global("pandas", "Index"),
+        {"data": array(dtype("V", (3, "|", None, None, None, 0, 1, 0)), (1 << 27,), b"")},
+    ),
     "a set of something iterable": call("builtins", "set", call("builtins", "range", 10**12)),
     # scipy and scikit-learn
+    "a rotation of three numbers": new("scipy.spatial.transform._rotation", "Rotation").state(  # read beyond the array
+        (array(F8, (1, 3), bytes(24)), False)
+    ),
+    "a rotation of no numbers": new("scipy.spatial.transform._rotation", "Rotation").state(
+        (array(F8, (1_000, 0), b""), False)
+    ),
     "a distribution's text": new("scipy.stats._continuous_distns", "norm_gen").state(RV),
     "a distribution's method": new("scipy.stats._continuous_distns", "norm_gen").state(
         {"_attach_methods": Global("builtins", "len")}
@@ -251,6 +277,21 @@ ATTACKS = {
         (call("pyarrow.lib", "type_for_alias", "int64"), 5, 0, 0, [None, None], [], None),
     ),
     "a buffer of an array": call("pyarrow.lib", "py_buffer", ONE),
+    "an Arrow list without children": arrow_array(  # aborts the process
+        call("pyarrow.lib", "list_", call("pyarrow.lib", "type_for_alias", "int64")), b"\0" * 8
+    ),
+    "an Arrow dictionary without values": arrow_array(  # aborts the process
+        call(
+            "pyarrow.lib",
+            "dictionary",
+            call("pyarrow.lib", "type_for_alias", "int32"),
+            call("pyarrow.lib", "type_for_alias", "string"),
+        ),
+        b"\0" * 4,
+    ),
+    "a sparse index with its check turned off": call(
+        "pandas._libs.sparse", "IntIndex", 5, ONE, array(I8, (1,), bytes(8))
+    ),
     "a time zone's file": call("dateutil.tz.tz", "tzfile", "/etc/passwd"),
 }
 
@@ -361,3 +402,93 @@ def test_trees_that_copy_the_same_nodes(policy: Policy) -> None:
         safeload.loads(stream(made), policy=policy)
     assert caught.value.report is not None
     assert any("copy the same" in finding.message for finding in caught.value.report.findings)
+
+
+def test_texts_of_many_indexes(policy: Policy) -> None:
+    """An index makes an object of each text: many of one array would take as much memory as a file likes."""
+    count = 100_000
+    kind = dtype("U1", (3, "<", None, None, None, 4, 4, 8))
+    texts = call(CORE, "_reconstruct", NDARRAY, (0,), b"b").put(1)
+    large = Made(b"B" + (4 * count).to_bytes(4, "little") + bytes(4 * count))
+    made = [texts.state((1, (count,), kind, False, large))]
+    made += [call(NEW_INDEX, "_new_Index", Global("pandas", "Index"), {"data": get(1)}) for _ in range(500)]
+    with pytest.raises(PolicyError, match="copy the same"):
+        safeload.loads(stream(made), policy=policy)
+
+
+NEW_INDEX = "pandas.core.indexes.base"
+TEXTS = call(NEW_INDEX, "_new_Index", Global("pandas", "Index"), {"data": array(OBJECT, (2,), ["a", "b"])})
+
+
+def backed(name: str, *state: Any, module: str = "pandas.arrays") -> Made:
+    """An extension array of pandas."""
+    function = "__pyx_unpickle_NDArrayBacked"
+    return call("pandas._libs.arrays", function, Global(module, name), 82904607, None).state(state)
+
+
+def codes(value: int) -> Made:
+    """An array of one code."""
+    return array(I8, (1,), value.to_bytes(8, "little", signed=True))
+
+
+CATEGORIES = new("pandas", "CategoricalDtype").state({"categories": TEXTS, "ordered": False})
+DATES = dtype("M8", (4, "<", None, None, None, -1, -1, 0, (None, (b"ns", 1, 1, 1))))
+OUTSIDE = {
+    "a code behind the categories": backed("Categorical", codes(FAR), CATEGORIES, module="pandas"),
+    "a code before the categories": backed("Categorical", codes(-FAR), CATEGORIES, module="pandas"),
+    "a code of an old categorical": new("pandas.core.arrays.categorical", "Categorical").state(
+        {"_codes": codes(FAR), "_dtype": CATEGORIES}
+    ),
+    "codes that are objects": backed("Categorical", array(OBJECT, (1,), [1]), CATEGORIES, module="pandas"),
+    "a code of a level": call(
+        NEW_INDEX,
+        "_new_Index",
+        Global("pandas", "MultiIndex"),
+        {"levels": [TEXTS], "codes": [codes(100)], "names": ["a"]},
+    ),
+    "numbers for dates": backed("DatetimeArray", codes(1), DATES),
+    "numbers for time deltas": backed(
+        "TimedeltaArray", codes(1), dtype("m8", (4, "<", None, None, None, -1, -1, 0, (None, (b"ns", 1, 1, 1))))
+    ),
+    "objects for periods": backed(
+        "PeriodArray", array(OBJECT, (1,), [1]), call("pandas.core.dtypes.dtypes", "PeriodDtype", "period[D]")
+    ),
+    "an offset of a text": arrow_array(
+        call("pyarrow.lib", "type_for_alias", "string"), b"\0\0\0\0\xff\xff\xff\x70", b"abc"
+    ),
+    "a short buffer": arrow_array(call("pyarrow.lib", "type_for_alias", "int64"), b""),
+}
+
+
+@pytest.mark.parametrize("case", OUTSIDE)
+def test_places_outside_of_their_arrays(case: str, policy: Policy) -> None:
+    """``repr`` of these reads beyond the array and ends the process; the loaded object has been checked.
+
+    The number that NDArrayBacked compares is that of pandas 3; another version refuses it, which is a ``LoadError`` as well.
+    """
+    if "text" in case or "buffer" in case:
+        pytest.importorskip("pyarrow")
+    with pytest.raises(safeload.LoadError):
+        safeload.loads(stream(OUTSIDE[case]), policy=policy)
+
+
+def test_checked_objects_have_the_class_of_pandas(policy: Policy) -> None:
+    """The class that checks an array is gone when the array is there."""
+    import pandas as pd
+
+    dates = pd.date_range("2026-01-01", periods=3, tz="Europe/Berlin")
+    for given in (
+        pd.Categorical(["a", None, "b"]),
+        pd.Categorical([]),
+        pd.CategoricalIndex([1, 2]),
+        pd.MultiIndex.from_tuples([("a", 1), ("b", None)]),
+        dates,
+        dates.array,
+        (dates - dates[0]).array,
+        pd.period_range("2026", periods=2, freq="M").array,
+        pd.array(["a", None], dtype="string"),
+        pd.array([1, None], dtype="Int64"),
+    ):
+        loaded = safeload.loads(pickle.dumps(given), policy=policy)
+        assert type(loaded) is type(given)
+        assert loaded.equals(given)
