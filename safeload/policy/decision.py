@@ -96,7 +96,7 @@ class Context:
     """
 
     __slots__ = (
-        "_budget", "_copied", "_copies", "_foreign", "_heavy", "_libraries", "_only_arrays", "arrays", "arrows", "bound_methods", "contents",
+        "_budget", "_copied", "_copies", "_filled", "_foreign", "_heavy", "_libraries", "_only_arrays", "arrays", "arrows", "bound_methods", "contents",
         "counts", "dtypes", "forms", "index", "key_sets", "models", "objects", "pattern_size", "persistent", "policy", "states",
         "tensors", "unread", "uses",
     )  # fmt: skip
@@ -125,6 +125,7 @@ class Context:
         self._budget = 0
         self._copied: set[Any] = set()
         self._copies = 0
+        self._filled: set[int] | None = None
         self._heavy = 0
         self._libraries: bool | None = None
         self._only_arrays: bool | None = None
@@ -191,6 +192,12 @@ class Context:
                 if use.target is not None and use.kind in (Kind.ITEMS, Kind.CONSTRUCT, Kind.CALL):
                     self.contents.setdefault(id(use.target), []).append(use)
         return self.contents.get(id(value), [])
+
+    def gets_state(self, value: Any) -> bool:
+        """Whether the state of an object is set somewhere in the program."""
+        if self._filled is None:
+            self._filled = {id(use.target) for use in self.uses if use.kind is Kind.STATE}
+        return id(value) in self._filled
 
     def literal(self, value: bytes | bytearray | memoryview) -> bytes:
         """The bytes of a literal of the stream, which are read now if zeros stand for them."""

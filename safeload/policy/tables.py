@@ -255,7 +255,20 @@ def _backed(use: Use, context: Context) -> str | None:
     name = global_name(args[0]) if len(args) == 3 else None
     if not name or name.rpartition(".")[2] not in _BACKED or context.policy.rule(name) is None:
         return "its class is not an array that the policy allows"
-    return None if type(args[1]) is int and args[2] is None else "its checksum or state is malformed"
+    if type(args[1]) is not int or args[2] is not None:
+        return "its checksum or state is malformed"
+    return None if context.gets_state(use.target) else _EMPTY
+
+
+_EMPTY = "the array gets no state, and C code would look into what it does not have"
+
+
+@argument_rule("filled")
+def _filled(use: Use, context: Context) -> str | None:
+    """No arguments, and a state later: before pandas 1.3 the same arrays were made without a function."""
+    if use.args:
+        return "it takes no arguments in a pickle"
+    return None if context.gets_state(use.target) else _EMPTY
 
 
 @argument_rule("backed-state")

@@ -289,6 +289,10 @@ ATTACKS = {
         ),
         b"\0" * 4,
     ),
+    "an array of dates without dates": call(  # repr ends the process
+        "pandas._libs.arrays", "__pyx_unpickle_NDArrayBacked", Global("pandas.arrays", "DatetimeArray"), 82904607, None
+    ),
+    "an old array of dates without dates": new("pandas.core.arrays.datetimes", "DatetimeArray"),
     "a sparse index with its check turned off": call(
         "pandas._libs.sparse", "IntIndex", 5, ONE, array(I8, (1,), bytes(8))
     ),
