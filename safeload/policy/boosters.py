@@ -107,7 +107,9 @@ def _lightgbm(use: Use, context: Context) -> str | None:
 
 @argument_rule("catboost-state")
 def _catboost(use: Use, context: Context) -> str | None:
-    """Parameters and ``__model``: bytes that start with a table as long as they say, which CatBoost verifies."""
+    """Parameters and ``__model``: a file whose numbers are places inside of its lists."""
+    from safeload.policy.catboost_model import check_model
+
     state = use.args[0]
     if type(state) is not dict or any(type(key) is not str for key in state):
         return "the state is not a dict of parameters"
@@ -117,8 +119,4 @@ def _catboost(use: Use, context: Context) -> str | None:
     if "__model" not in state:
         return None
     data = _bytes_of(state["__model"], context)
-    if data is None or len(data) < 8 or data[:4] != b"CBM1":
-        return "the model is not in CatBoost's binary format"
-    if int.from_bytes(data[4:8], "little") > len(data) - 8:
-        return "the model ends too early"
-    return None
+    return "the model is not bytes in CatBoost's binary format" if data is None else check_model(data)

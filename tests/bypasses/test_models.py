@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from array import array
 from typing import Any
 
 import pytest
@@ -224,3 +225,102 @@ def test_wrapped_results_with_private_attributes() -> None:
     name = "statsmodels.regression.linear_model.RegressionResultsWrapper"
     for more, expected in (({"_wrap_attrs": 5}, "private"), ({"a": SYSTEM}, "global")):
         assert expected in reason(proto(2) + made(name, {"_results": results, **more}) + STOP, "statsmodels")
+
+
+class Flat:
+    """A flatbuffer: tables are dicts by number of field, texts ``str``, vectors of numbers ``array``, vectors of parts lists."""
+
+    def __init__(self, root: dict[int, Any]) -> None:
+        self.data = bytearray(4)
+        self._places: dict[int, int] = {}
+        self._refer(0, root)
+
+    def _refer(self, place: int, part: Any) -> None:
+        """Write a part, once, and its distance at ``place``."""
+        target = self._places.get(id(part)) or self._write(part)
+        struct.pack_into("<I", self.data, place, target - place)
+
+    def _write(self, part: Any) -> int:
+        if isinstance(part, dict):
+            size = max(part, default=-1) + 1
+            self.data += struct.pack(
+                f"<HH{size}H", 4 + 2 * size, 4 + 4 * size, *(4 + 4 * i if i in part else 0 for i in range(size))
+            )
+            start = self._places[id(part)] = len(self.data)
+            self.data += struct.pack("<i", 4 + 2 * size) + bytes(4 * size)
+            for index, value in part.items():
+                if type(value) is int:
+                    struct.pack_into("<i", self.data, start + 4 + 4 * index, value)
+                else:
+                    self._refer(start + 4 + 4 * index, value)
+            return start
+        start = self._places[id(part)] = len(self.data)
+        self.data += struct.pack("<I", len(part))
+        if isinstance(part, list):
+            self.data += bytes(4 * len(part))
+            for index, item in enumerate(part):
+                self._refer(start + 4 + 4 * index, item)
+        else:
+            self.data += part.encode() if isinstance(part, str) else part.tobytes()
+        return start
+
+
+def catboost_file(**changes: Any) -> bytes:
+    """A model of CatBoost with one tree of one split, and two leaves."""
+    fields = {
+        "dimension": 1,
+        "splits": [0],
+        "sizes": [1],
+        "starts": [0],
+        "values": [0.0, 1.0],
+        "floats": [{3: array("f", [0.5])}],
+    }
+    fields |= changes
+    trees: dict[int, Any] = {0: fields["dimension"], 5: fields["floats"], 8: array("d", fields["values"])}
+    trees |= {index: array("i", fields[name]) for index, name in ((1, "splits"), (2, "sizes"), (3, "starts"))}
+    trees |= {index: array("I", fields[name]) for index, name in ((10, "steps"), (11, "nodes")) if name in fields}
+    data = bytes(Flat({0: "FlabuffersModel_v1", 1: trees}).data)
+    return b"CBM1" + struct.pack("<I", len(data)) + data
+
+
+BORDERS = {3: array("f", [0.5] * 1_000)}
+CATBOOST = {
+    "a split behind the borders": ({"splits": [10**6]}, "split does not exist"),
+    "a negative split": ({"splits": [-1]}, "split does not exist"),
+    "a tree behind the splits": ({"starts": [10**6]}, "outside of the splits"),
+    "a tree before the splits": ({"starts": [-1]}, "outside of the splits"),
+    "a negative size": ({"sizes": [-1]}, "outside of the splits"),
+    "a deep tree": ({"splits": [0] * 40, "sizes": [40]}, "too deep"),
+    "a tree without a beginning": ({"starts": []}, "beginning"),
+    "too few leaves": ({"values": [0.0]}, "more leaves"),
+    "no dimension": ({"dimension": 0}, "dimension"),
+    "a negative dimension": ({"dimension": -1}, "dimension"),
+    "a node that leads outside": ({"steps": [0x10001], "nodes": [0]}, "out of the trees"),
+    "a leaf outside": ({"steps": [0], "nodes": [10**6]}, "no value"),
+    "a node too few": ({"steps": [0], "nodes": []}, "as many nodes"),
+    "shared borders": ({"floats": [BORDERS] * 10_000}, "more than once"),  # copied for each
+}
+
+
+@pytest.mark.parametrize("case", CATBOOST)
+def test_places_in_catboost_models(case: str) -> None:
+    """CatBoost uses splits, nodes and trees as places in lists without a look: a changed number ends the process."""
+    from safeload.policy.catboost_model import check_model
+
+    changes, expected = CATBOOST[case]
+    data = catboost_file(**changes)
+    assert expected in str(check_model(data))
+    assert expected in reason(proto(2) + made("catboost.core.CatBoost", {"__model": data}) + STOP, "catboost")
+
+
+def test_whole_catboost_models() -> None:
+    """The same model unchanged is one that CatBoost is given, and no broken file of it stops the check with another error."""
+    from safeload.policy.catboost_model import check_model
+
+    data = catboost_file()
+    assert check_model(data) is None
+    for end in range(len(data)):
+        assert check_model(data[:end]) is not None
+    for place in range(8, len(data)):
+        for value in (0, 1, 127, 255):
+            check_model(data[:place] + bytes([value]) + data[place + 1 :])
