@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     _Rules = dict[str, list[tuple[Kind, tuple[Check, ...]]]]
     _Refused = dict[tuple[Kind, str], str]
 
-__all__ = ["Context", "check_state", "decide"]
+__all__ = ["MALFORMED", "Context", "check_state", "decide"]
 
 _LIBRARIES = ("numpy.", "pandas.", "scipy.", "sklearn.")
 _MAKERS = ("numpy.", "_codecs.encode", "builtins.bytes", "joblib.numpy_pickle.NumpyArrayWrapper")
@@ -61,6 +61,9 @@ _HARMLESS = frozenset(
     {"__notes__", "__doc__", "__module__", "__name__", "__qualname__", "__orig_class__", "__networkx_cache__"}
 )
 
+
+# What a check may raise when it looks at values of other types than it expects.
+MALFORMED = (TypeError, ValueError, AttributeError, LookupError, ArithmeticError)
 
 # What may stand for others, and the rules of states that note nothing about the object.
 _MAKING = frozenset({Kind.CALL, Kind.CONSTRUCT, Kind.STATE, Kind.ITEMS})
@@ -303,12 +306,15 @@ def _judge_uses(context: Context, rules: _Rules, refused: _Refused, places: rang
             if judged is not kind:
                 continue
             context.index = index
-            reason = check_state(use, context) if kind is Kind.STATE else None
-            if reason is None:
-                for check in checks:
-                    reason = check(use, context)
-                    if reason is None:
-                        break
+            try:
+                reason = check_state(use, context) if kind is Kind.STATE else None
+                if reason is None:
+                    for check in checks:
+                        reason = check(use, context)
+                        if reason is None:
+                            break
+            except MALFORMED:  # a list where a name is looked up in a table, and the like
+                reason = "they are of types that no pickler writes there"
             if reason is not None:
                 refused.setdefault((kind, use[1]), reason)
 

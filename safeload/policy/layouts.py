@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from safeload.errors import FormatError
 from safeload.policy.arguments import find_rules
-from safeload.policy.decision import Context
+from safeload.policy.decision import MALFORMED, Context
 from safeload.policy.dtypes import dtype_of, extent
 from safeload.policy.model import Policy
 
@@ -60,7 +60,10 @@ class Layouts:
             if condition not in _DTYPE_RULES:
                 continue
             context.index = index
-            reasons = [check(use, context) for check in find_rules(condition)]
+            try:
+                reasons = [check(use, context) for check in find_rules(condition)]
+            except MALFORMED:
+                _refuse("its dtype is malformed")
             if None not in reasons:
                 _refuse(str(reasons[0]))
         self._seen = len(uses)

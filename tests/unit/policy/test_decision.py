@@ -200,3 +200,33 @@ def test_packs_bring_what_they_require() -> None:
     """A model holds arrays: the sklearn pack alone is enough."""
     assert Policy.packs("sklearn").pack_names == ("data", "numpy", "scipy", "sklearn")
     assert load_pack("pandas").requires == ("data", "numpy")
+
+
+def test_rules_survive_arguments_of_any_type() -> None:
+    """Whatever a stream passes to a callable that has a rule is judged; a rule that stumbles over it refuses."""
+    from itertools import product
+
+    odd = (
+        [],
+        {},
+        [[]],
+        {"a": []},
+        (),
+        ([],) * 9,
+        ({},) * 8,
+        (3, {}, None, None, None, -1, -1, 0),
+        -1,
+        1 << 70,
+        "",
+        "\ud800",
+        b"",
+        None,
+        1.5,
+        {1},
+        bytearray(),
+    )
+    policy = Policy.packs(*pack_names())
+    for (kind, name), _ in policy.conditions.items():
+        for args in [(one,) for one in odd] + [tuple(pair) for pair in product(odd, repeat=2)]:
+            program = Program.of([Use(kind, name, args, None)])
+            assert policy.decide(program) is not None
