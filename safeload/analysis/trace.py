@@ -92,8 +92,14 @@ class Tracer:
         self._feed = CodeFeed()
         self._standins: dict[str, type] = {}
         self._buffers = _Buffers()
-        self._unpickler = _TracingUnpickler(
-            self._feed, find=self._find, record=self.record, buffers=self._buffers, named=named, **self._options
+        self._named = named
+        self._unpickler: _TracingUnpickler = _TracingUnpickler.__new__(_TracingUnpickler)
+        self._start()
+
+    def _start(self) -> None:
+        """Give the unpickler an empty stack and an empty memo."""
+        self._unpickler.__init__(  # type: ignore[misc]
+            self._feed, find=self._find, record=self.record, buffers=self._buffers, named=self._named, **self._options
         )
 
     def trace(self, code: bytes, protocol: int, buffers: Iterable[Any] = ()) -> Any:
@@ -159,7 +165,7 @@ class Tracer:
         self._protocol = protocol
         self._buffers.load(buffers)
         try:
-            return self._unpickler.load()
+            return self._run()
         except SafeloadError:
             raise
         except RecursionError as error:
@@ -177,6 +183,22 @@ class Tracer:
                     stage="analyse",
                 ) from error
             raise FormatError.wrap(error) from error
+
+    def _run(self) -> Any:
+        """Let the unpickler load. The collector does not see what its stack and its buffers refer to, so both are emptied.
+
+        A failure leaves objects on the stack (``Pdata`` in Modules/_pickle.c has no traverse function), and they lead back to this tracer: all of
+        it would stay in memory for good.
+        """
+        done = False
+        try:
+            built = self._unpickler.load()
+            done = True
+        finally:
+            self._buffers.load(())
+            if not done:
+                self._start()
+        return built
 
     def standin(self, name: str) -> type:
         """The stand-in for the global ``name`` (a policy name), without a use of it."""

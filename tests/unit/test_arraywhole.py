@@ -178,3 +178,25 @@ def test_scan_and_load_agree() -> None:
     data = dumped(forest())
     assert safeload.Loader(policy=POLICY).scan(data).verdict == "clean"
     assert safeload.scan(data).verdict == "unknown"
+
+
+def test_nothing_stays_in_memory() -> None:
+    """What a guess began and gave up is collected: CPython's collector does not see what an unpickler left on its stack."""
+    import gc
+
+    from safeload.analysis.trace import Tracer
+
+    def tracers() -> list[Tracer]:
+        return [each for each in gc.get_objects() if type(each) is Tracer]
+
+    known = {id(each) for each in (others := tracers())}
+    data = dumped(arrays())
+    broken = [data[: len(data) // 2], data[:-2] + b"0000.", data.replace(b"NumpyArrayWrapper", b"NumpyArrayWrappex")]
+    for artifact in (data, *broken):
+        try:
+            safeload.loads(artifact)
+        except SafeloadError:
+            continue
+    gc.collect()
+    assert not [each for each in tracers() if id(each) not in known]
+    del others

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from safeload.analysis.trace import Tracer, legacy_name, policy_name
-from safeload.errors import FormatError, LimitExceededError
+from safeload.errors import FormatError, LimitExceededError, SafeloadError
 from safeload.limits import DEFAULT_LIMITS, Limits
 from safeload.program import Keywords, Kind, Standin, Use, global_name, producer
 
@@ -329,3 +329,18 @@ def _canonical(data: bytes) -> bytes:
     from safeload.formats.sources import BytesSource
 
     return take_census(BytesSource(data), DEFAULT_LIMITS).code
+
+
+@pytest.mark.parametrize("end", [b"(K\x01", b"0000.", b"K\x01\x81.", b"R."])
+def test_a_failure_leaves_nothing_in_memory(end: bytes) -> None:
+    """Objects on the stack of an unpickler that has failed are invisible to the collector, and lead back to the trace."""
+    import gc
+    import weakref
+
+    tracer = Tracer(DEFAULT_LIMITS)
+    with pytest.raises(SafeloadError):
+        tracer.trace(b"\x80\x04]\x94(cm\nC\n\x94)\x81\x94}b" + end, 4)
+    known = weakref.ref(tracer)
+    del tracer
+    gc.collect()
+    assert known() is None
