@@ -125,11 +125,12 @@ def _load_container(
     known: Format | None = None,
     *,
     whole: bool = True,
+    spills: bool = True,
 ) -> tuple[Any, int]:
     """Take a container apart, judge all of it, rebuild the object; returns where it ends as well."""
     from safeload.examine import Examiner
 
-    request = request_of(demands, options)._replace(whole=whole)
+    request = request_of(demands, options, spills=spills)._replace(whole=whole)
     with operation.child("analyse") as stage:
         examined = Examiner(request, options, operation).examine(blob, known=known)
         if stage.recording:
@@ -241,7 +242,8 @@ def _load_opened(opened: Opened, demands: Demands, options: Options, operation: 
     demands = planned(opened, demands)
     if not is_pickled(opened):
         known = payload_format(opened, options)
-        return _load_container(MemoryBlob(opened.payload), demands, options, operation, known)[0]
+        spills = not opened.suite.encrypts
+        return _load_container(MemoryBlob(opened.payload), demands, options, operation, known, spills=spills)[0]
     stream, buffers = opened_stream(opened, demands, options)
     loaded = rebuild_bytes(stream, options, operation, buffers=buffers)
     return _finished(loaded, demands, operation)

@@ -33,9 +33,12 @@ class Demands(NamedTuple):
     plan: Plan | None = None  # how an opened envelope's payload becomes the wanted version
 
 
-def request_of(demands: Demands, options: Options, *, path: str = "", loading: bool = True) -> Request:
-    """How the artifact is to be read, for its format."""
+def request_of(
+    demands: Demands, options: Options, *, path: str = "", loading: bool = True, spills: bool = True
+) -> Request:
+    """How the artifact is to be read, for its format. ``spills``: what it unpacks to may be put into a temporary file."""
     from safeload.formats.base import Request
+    from safeload.formats.unpacking import Budget
 
     policy = options.policy
 
@@ -43,7 +46,17 @@ def request_of(demands: Demands, options: Options, *, path: str = "", loading: b
         rule = policy.rule(name)
         return policy.grants_code or (rule is not None and rule.reference)
 
-    return Request(options.limits, demands.arrays, demands.member, demands.index, demands.mmap, loading, permits, path)
+    return Request(
+        options.limits,
+        demands.arrays,
+        demands.member,
+        demands.index,
+        demands.mmap,
+        loading,
+        permits,
+        path,
+        budget=Budget(options.limits, spills=spills),
+    )
 
 
 def require_signed(demands: Demands) -> None:

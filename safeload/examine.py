@@ -20,7 +20,7 @@ from safeload.formats.base import Stream
 from safeload.formats.blob_source import BlobSource
 from safeload.formats.containers import detect, formats
 from safeload.formats.detect import HEAD, is_pickle_head, is_torch_legacy
-from safeload.formats.unpacking import Budget
+from safeload.formats.unpacking import Budget, weight_of
 from safeload.peeking import PickleLook
 from safeload.pickles import any_encoding, broken_judgement, internal_error, judge_streams, judged_stream
 from safeload.pipeline import has_arrays, judge
@@ -235,6 +235,8 @@ class Examiner:
             judgement = judge(BlobSource(stream.blob), options, self.operation, will_load=whole)
         else:
             judgement = judged_stream(stream.blob, 0, options, self.operation)
+        if stream.blob.budget is not None:
+            stream.blob.budget.spend_objects(weight_of(judgement.census.code))
         examined.judgements.append(_placed(judgement, location))
         examined.options.append(options)
         if judgement.census.size != stream.blob.size and self.request.whole:

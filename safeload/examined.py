@@ -72,10 +72,7 @@ class Examined:
         self._digest = self.digest() if known else ""
         self.blob.release()
         self.blob, self.split = MemoryBlob(b""), None
-        self.judgements = [
-            judgement._replace(census=judgement.census._replace(code=b"", buffers=[], unread={}))
-            for judgement in self.judgements
-        ]
+        self.judgements = [judgement.settled() for judgement in self.judgements]
 
     def digest(self) -> str:
         """SHA-256 of the bytes, hex; ``""`` if they cannot be unpacked."""

@@ -33,6 +33,11 @@ class Limits:
         max_depth: containers inside containers.
         max_unpacked_bytes: what all compressed parts of an artifact unpack to, together.
         max_ratio: unpacked bytes per packed byte, for what unpacks to more than 64 MiB.
+        max_large_ratio: the same for what unpacks to more than 1 GiB.
+        max_unpacked_memory: unpacked bytes of one compressed part that are kept in memory; more go to a temporary file without a
+            name (not those of an encrypted envelope).
+        max_unpacked_objects: memory for the objects of pickles that are unpacked, by an estimate; for an artifact that is large
+            itself, as much as a pickle of its size could need.
         max_json_bytes: size of a JSON text, which is parsed in memory; its objects take some ten times as much.
         max_json_depth: nesting of arrays and objects in a JSON text.
     """
@@ -53,6 +58,9 @@ class Limits:
     max_depth: int = 6
     max_unpacked_bytes: int = 1 << 34
     max_ratio: int = 1_000
+    max_large_ratio: int = 100
+    max_unpacked_memory: int = 1 << 27
+    max_unpacked_objects: int = 1 << 29
     max_json_bytes: int = 1 << 29
     max_json_depth: int = 200
 

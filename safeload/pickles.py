@@ -64,7 +64,7 @@ def judge_streams(blob: Blob, options: Options, operation: Operation) -> Pickles
         except Exception as error:  # noqa: BLE001 - a scan reports; an error in a check is never clean
             found.findings.append(internal_error(error))
             break
-        found.judgements.append(judgement)
+        found.judgements.append(judgement.settled())
         position += judgement.census.size
     return found
 

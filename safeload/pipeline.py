@@ -205,11 +205,12 @@ def judge_broken(code: bytes, protocol: int, options: Options, buffers: Sequence
     try:
         literals = weigh_broken(code, buffers, options)
         try:
-            tracer.trace(code, protocol, literals)
+            with pause:
+                tracer.trace(code, protocol, literals)
         except FormatError as error:
             if error.code == COMPUTED_CLASS:
                 tracer = Tracer(options.limits, fix_imports=options.fix_imports, makes_classes=True)
-                with contextlib.suppress(FormatError):
+                with contextlib.suppress(FormatError), pause:
                     tracer.trace(code, protocol, literals)
     except SafeloadError:
         return None
@@ -228,7 +229,7 @@ def weigh_broken(code: bytes, buffers: Iterable[Any], options: Options) -> list[
 
     # What stands for the bytes of an array in a joblib file is nothing that an unpickler takes.
     literals = [item if isinstance(item, bytes | bytearray | memoryview) else b"" for item in buffers]
-    with contextlib.suppress(FormatError):
+    with contextlib.suppress(FormatError), pause:
         KeyWalk(options.limits).walk(code, literals)
     return literals
 

@@ -142,7 +142,7 @@ def _scan_envelope(
         signed = signer_options(opened, demands, options)
         facts["envelope"] = envelope_facts(opened)
         if not is_pickled(opened):
-            request = request_of(demands, signed, loading=False)
+            request = request_of(demands, signed, loading=False, spills=not opened.suite.encrypts)
             known = payload_format(opened, signed)
             examined = Examiner(request, signed, operation).examine(MemoryBlob(opened.payload), known=known)
             return examined.report(**facts)

@@ -53,6 +53,10 @@ class Judgement(NamedTuple):
     wanted: tuple[tuple[Kind, str], ...] = ()  # operations that the policy says nothing about
     policy: Policy | None = None  # the one that refused them
 
+    def settled(self) -> Judgement:
+        """What a report needs of it: without the bytes."""
+        return self._replace(census=self.census._replace(code=b"", buffers=[], unread={}))
+
 
 def decide(census: Census, tracer: Tracer, options: Options) -> Judgement:
     """The judgement of a traced stream; it is clean if it has no findings.

@@ -19,16 +19,23 @@ from safeload.memory import private_memory
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from safeload.formats.unpacking import Budget
+
 __all__ = ["Blob", "FileBlob", "MemoryBlob"]
 
 _CHUNK = 1 << 20
 _HEAD = 1 << 10
+_ONE_READ = 1 << 30  # a system call gives at most 2 GiB
 
 
 class Blob:
-    """Bytes at random access. ``size`` is their number; offsets count from the blob's own start."""
+    """Bytes at random access. ``size`` is their number; offsets count from the blob's own start.
+
+    ``budget``: what they count for, if they were unpacked, and what is inside of them.
+    """
 
     size: int
+    budget: Budget | None = None
 
     def read(self, offset: int, size: int) -> bytes:
         """Exactly ``size`` bytes.
@@ -81,7 +88,10 @@ class Blob:
             TruncatedError: it reaches beyond the end.
         """
         self.check(offset, size)
-        return self._slice(offset, size)
+        part = self._slice(offset, size)
+        if self.budget is not None:
+            part.budget = self.budget
+        return part
 
     def head(self, size: int) -> bytes:
         """The first bytes, at most ``size``."""
@@ -198,7 +208,7 @@ class FileBlob(Blob):
         return end
 
     def _read(self, offset: int, size: int) -> bytes:
-        if self._descriptor is not None and hasattr(os, "pread") and size <= _CHUNK:
+        if self._descriptor is not None and hasattr(os, "pread") and size <= _ONE_READ:
             data = os.pread(self._descriptor, size, self._start + offset)
             if len(data) == size:
                 return data

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from safeload.formats.blob import FileBlob
 from safeload.formats.flow_blob import FlowBlob
+from safeload.formats.unpacking import weight_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +27,7 @@ _READ_STEP = 1 << 25
 class BlobSource:
     """A stream in ``blob`` from ``start`` on; see :class:`~safeload.analysis.census.StreamSource`."""
 
-    __slots__ = ("_blob", "_dropped", "_flows", "_last", "_skims", "_start", "data")
+    __slots__ = ("_blob", "_dropped", "_flows", "_last", "_made", "_skims", "_start", "data")
 
     def __init__(self, blob: Blob, start: int = 0, *, skims: bool = False) -> None:
         self._blob = blob
@@ -35,6 +36,7 @@ class BlobSource:
         self._flows = isinstance(blob, FlowBlob)
         self._dropped = 0
         self._last = (0, 0)
+        self._made = 0  # memory that the objects take, of unpacked bytes
         self.data = b""
 
     def more(self, size: int) -> bool:
@@ -49,7 +51,11 @@ class BlobSource:
         ahead = missing
         if not self._flows:
             ahead = min(left, max(missing, min(max(len(self.data), _FIRST_READ), _READ_STEP)))
-        self.data += self._blob.read(at, ahead)
+        data = self._blob.read(at, ahead)
+        if self._blob.budget is not None:
+            self._made += weight_of(data)
+            self._blob.budget.check_objects(self._made)
+        self.data += data
         return True
 
     def more_than(self, size: int) -> bool:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from safeload.errors import FormatError, LimitExceededError, SafeloadError, TruncatedError
 from safeload.formats.base import GENERIC, NO, Member
-from safeload.formats.blob import MemoryBlob
 from safeload.formats.detect import HEAD, known_container
+from safeload.formats.spill import Spill
 from safeload.formats.unpacking import Budget, check_ratio
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class Compressed:
             LimitExceededError: it unpacks to too much.
         """
         try:
-            data = self._unpacked(blob, request)
+            content = self._unpacked(blob, request)
         except SafeloadError:
             raise
         except Exception as error:
@@ -86,23 +86,25 @@ class Compressed:
                 f"the {self.name} data are damaged and cannot be unpacked; fetch the file again",
                 code="format.compressed",
             ) from error
-        return CompressedSplit(self.name, Member(CONTENT, MemoryBlob(data), request))
+        return CompressedSplit(self.name, Member(CONTENT, content, request))
 
-    def _unpacked(self, blob: Blob, request: Request) -> bytearray:
+    def _unpacked(self, blob: Blob, request: Request) -> Blob:
         limits = request.limits
         budget = request.budget or Budget(limits)
-        data, position = bytearray(), 0
+        data, position = Spill(budget.memory), 0
         for _ in range(limits.max_members):
             position = self._stream(blob, position, data, request._replace(budget=budget))
             if position == blob.size or self._is_padding(blob, position):
-                return data
+                content = data.blob()
+                content.budget = budget
+                return content
             if not self._several:
                 self._trailing()
         raise LimitExceededError(
             f"the {self.name} file has more than max_members={limits.max_members:,} streams", code="limit.members"
         )
 
-    def _stream(self, blob: Blob, position: int, data: bytearray, request: Request) -> int:
+    def _stream(self, blob: Blob, position: int, data: Spill, request: Request) -> int:
         """Unpack the stream at ``position`` to the end of ``data``; where it ends."""
         decompressor = self._decompressor()
         if position and not blob.read(position, min(8, blob.size - position)).startswith(self._magic):
@@ -118,8 +120,8 @@ class Compressed:
                 step = min(2 * step, most)
             piece = decompressor.decompress(read, _OUTPUT)
             request.budget.spend(len(piece))
-            data += piece
-            check_ratio(len(data), position, request.limits)
+            data.write(piece)
+            check_ratio(data.size, position, request.limits)
             if not read and not piece and not decompressor.eof and position == blob.size:
                 raise TruncatedError(f"the {self.name} file ends before it is complete; fetch it again")
         return position - len(decompressor.unused_data or b"")  # lz4 says None

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from safeload.errors import FormatError, SafeloadError, TruncatedError
 from safeload.formats.blob import Blob, MemoryBlob
 from safeload.formats.detect import looks_like_pickle_head
+from safeload.formats.spill import Spill
 from safeload.formats.tar_reader import is_tar, read_tar
 from safeload.formats.unpacking import Budget, LazyBlob, check_ratio
 from safeload.formats.zip_directory import (
@@ -159,7 +160,7 @@ class ZipReader:
         packed = self.blob.slice(entry.data, entry.packed)
         if entry.method:
             self._admit(entry)
-            return LazyBlob(entry.size, lambda: _unpack(entry, packed, verify=verify))
+            return LazyBlob(entry.size, lambda: _unpack(entry, packed, self.budget.memory, verify=verify), self.budget)
         if verify:
             self.verify(entry)
         return packed
@@ -196,7 +197,9 @@ class ZipReader:
 
     def private(self, entry: ZipEntry) -> Blob:
         """:meth:`read` as a blob."""
-        return MemoryBlob(self.read(entry))
+        blob = MemoryBlob(self.read(entry))
+        blob.budget = self.budget if entry.method else self.blob.budget
+        return blob
 
     def _admit(self, entry: ZipEntry) -> None:
         """Whether a compressed entry may be unpacked; counted once."""
@@ -213,11 +216,21 @@ class ZipReader:
         self._admitted.add(entry.header)
 
 
-def _unpack(entry: ZipEntry, packed: Blob, *, verify: bool) -> memoryview:
-    memory = unpacked(packed, entry)
+def _unpack(entry: ZipEntry, packed: Blob, memory: int | None, *, verify: bool) -> Blob:
+    crc = 0
+    if memory is None or entry.size <= memory:
+        data = unpacked(packed, entry)
+        crc = zlib.crc32(data)
+        blob: Blob = MemoryBlob(data)
+    else:
+        spill = Spill(memory)
+        for piece in unpacked_pieces(packed, entry):
+            crc = zlib.crc32(piece, crc)
+            spill.write(piece)
+        blob = spill.blob()
     if verify:
-        _check_crc(zlib.crc32(memory), entry)
-    return memory
+        _check_crc(crc, entry)
+    return blob
 
 
 def _check_crc(crc: int, entry: ZipEntry) -> None:

@@ -15,6 +15,7 @@ from safeload.formats.hdf5.box import box_of
 from safeload.formats.hdf5.chunks import Filter, check_filters, unpack
 from safeload.formats.hdf5.guard import ARRAYS, BY_BTREE
 from safeload.formats.hdf5.types import Layout, layout_of, same_bytes
+from safeload.formats.unpacking import LARGE_FROM, RATIO_FROM
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Dataset", "check_announced"]
 
-# Below this nothing is called a bomb: arrays of zeros are ordinary.
-_RATIO_FROM = 1 << 26
 _MAX_RANK = 32
 _MOST_PLACES = 1 << 24
 # Elements of variable length: a few more than a file has room for, with what the global heap needs for one.
@@ -39,7 +38,8 @@ def check_announced(announced: int, stored: int, limits: Limits) -> None:
     """Refuse what announces much more than is stored for it.
 
     Raises:
-        LimitExceededError: more than ``max_unpacked_bytes``, or than ``max_ratio`` times what is stored.
+        LimitExceededError: more than ``max_unpacked_bytes``, or than ``max_ratio`` (``max_large_ratio``) times what
+            is stored.
     """
     if announced > max(limits.max_unpacked_bytes, stored):
         raise LimitExceededError(
@@ -47,12 +47,14 @@ def check_announced(announced: int, stored: int, limits: Limits) -> None:
             "raise Limits(max_unpacked_bytes=...), or read a part with member= and index=",
             code="limit.unpacked-bytes",
         )
-    if announced > _RATIO_FROM and announced > limits.max_ratio * stored:
-        raise LimitExceededError(
-            f"the HDF5 file announces {announced:,} bytes of arrays and stores {stored:,}, a ratio over "
-            f"max_ratio={limits.max_ratio}; if that is meant raise Limits(max_ratio=...), or read a part with member= and index=",
-            code="limit.ratio",
-        )
+    for name, start in (("max_ratio", RATIO_FROM), ("max_large_ratio", LARGE_FROM)):
+        ratio: int = getattr(limits, name)
+        if announced > start and announced > ratio * stored:
+            raise LimitExceededError(
+                f"the HDF5 file announces {announced:,} bytes of arrays and stores {stored:,}, a ratio over "
+                f"{name}={ratio}; if that is meant raise Limits({name}=...), or read a part with member= and index=",
+                code="limit.ratio",
+            )
 
 
 # Place, and offset in the file, stored bytes, filter mask.
