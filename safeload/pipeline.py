@@ -54,6 +54,8 @@ judgements: Judgements[Known] = Judgements()
 
 # The code of the error for a stream that safeload.arraystreams has to read.
 ARRAYS = "format.arrays"
+# Opcodes that give something that could be called: GLOBAL, INST, STACK_GLOBAL, PERSID, BINPERSID. (The census knows no EXT1.)
+_CALLABLES = (b"c", b"i", b"\x93", b"P", b"Q")
 
 
 def has_arrays(error: SafeloadError) -> bool:
@@ -198,6 +200,8 @@ def judge_broken(code: bytes, protocol: int, options: Options, buffers: Sequence
     ``pickle.load`` executes opcodes as they come: a payload followed by rubbish still fires. To ask for a persistent id is to
     do nothing: other files begin so (PNG images).
     """
+    if not any(opcode in code for opcode in _CALLABLES):
+        return None
     from safeload.analysis.trace import Tracer
     from safeload.program import Kind
 

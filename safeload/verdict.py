@@ -55,6 +55,8 @@ class Judgement(NamedTuple):
 
     def settled(self) -> Judgement:
         """What a report needs of it: without the bytes."""
+        if not self.census.code and not self.census.buffers and not self.census.unread:
+            return self
         return self._replace(census=self.census._replace(code=b"", buffers=[], unread={}))
 
 

@@ -93,6 +93,12 @@ class Blob:
             part.budget = self.budget
         return part
 
+    def kept(self) -> Blob:
+        """The same bytes, in memory."""
+        blob = MemoryBlob(self._read(0, self.size))
+        blob.budget = self.budget
+        return blob
+
     def head(self, size: int) -> bytes:
         """The first bytes, at most ``size``."""
         return self._read(0, min(size, self.size))
@@ -140,6 +146,11 @@ class MemoryBlob(Blob):
     def __init__(self, data: Any) -> None:
         self._memory = memoryview(data).cast("B")
         self.size = self._memory.nbytes
+
+    def head(self, size: int) -> bytes:
+        """See :meth:`Blob.head`."""
+        whole = self._memory.obj
+        return whole if type(whole) is bytes and len(whole) == self.size <= size else super().head(size)
 
     def _read(self, offset: int, size: int) -> bytes:
         whole = self._memory.obj

@@ -165,13 +165,13 @@ class ZipReader:
             self.verify(entry)
         return packed
 
-    def verify(self, entry: ZipEntry) -> None:
-        """Check size and CRC of an entry a piece at a time, whatever its size.
+    def verify(self, entry: ZipEntry, stored: Blob | None = None) -> None:
+        """Check size and CRC of an entry a piece at a time, whatever its size; ``stored``: its bytes if they were read already.
 
         Raises:
             FormatError: as :meth:`open`. A :class:`LimitExceededError`: too.
         """
-        packed = self.blob.slice(entry.data, entry.packed)
+        packed = self.blob.slice(entry.data, entry.packed) if entry.method or stored is None else stored
         if entry.method:
             self._admit(entry)
         crc = 0

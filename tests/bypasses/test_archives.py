@@ -286,3 +286,21 @@ def test_a_schema_that_is_no_models(evil: bytes) -> None:
     """Another archive with a file of that name is judged as before, and so is the rest of a skops file."""
     assert safeload.scan(_zip({"schema.json": b'{"type": "object"}'})).verdict == "clean"
     assert safeload.scan(_zip({"schema.json": b'{"__loader__": 1}', "a.pkl": evil})).verdict == "malicious"
+
+
+def test_very_many_small_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What a scan does for each file of an archive is little: it is read once, and text is not traced as a broken pickle."""
+    import safeload.analysis.trace as trace
+    from safeload.formats.blob import FileBlob
+
+    path = tmp_path / "many.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for number in range(500):
+            archive.writestr(f"a{number}", b"\x80\x04N." if number % 2 else b"some text\n")
+    reads: list[int] = []
+    read = FileBlob._read
+    monkeypatch.setattr(FileBlob, "_read", lambda self, *at: reads.append(1) or read(self, *at))
+    monkeypatch.setattr(trace.Tracer, "trace", lambda *_: pytest.fail("traced"))
+    report = safeload.scan(path)
+    assert (report.verdict, len(report.members)) == ("clean", 250)
+    assert len(reads) < 500 * 3  # the local header, the file, and its part of the whole

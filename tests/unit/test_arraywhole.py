@@ -189,7 +189,8 @@ def test_nothing_stays_in_memory() -> None:
     def tracers() -> list[Tracer]:
         return [each for each in gc.get_objects() if type(each) is Tracer]
 
-    known = {id(each) for each in (others := tracers())}
+    others = tracers()
+    known = {id(each) for each in others}
     data = dumped(arrays())
     broken = [data[: len(data) // 2], data[:-2] + b"0000.", data.replace(b"NumpyArrayWrapper", b"NumpyArrayWrappex")]
     for artifact in (data, *broken):

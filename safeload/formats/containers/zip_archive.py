@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["FORMAT"]
 
+# A stored file up to this size is read once, and not a piece for each look at it.
+_SMALL = 1 << 9
+
 
 # skops writes an archive whose only special file is this one: what its loader imports and calls stands there, as JSON.
 _SCHEMA = "schema.json"
@@ -67,8 +70,11 @@ def _is_skops(reader: ZipReader) -> bool:
 def _look(reader: ZipReader, entry: ZipEntry, members: list[Member], findings: list[Finding]) -> None:
     """For a scan: an entry with a wrong CRC is examined all the same, because some programs load it (CVE-2025-10156)."""
     try:
-        members.append(Member(entry.name, reader.open(entry, verify=False)))
-        reader.verify(entry)
+        blob = reader.open(entry, verify=False)
+        if not entry.method and entry.size <= _SMALL:  # an archive can have very many
+            blob = blob.kept()
+        members.append(Member(entry.name, blob))
+        reader.verify(entry, blob)
     except FormatError as error:
         verdict = Verdict.SKIPPED if error.code == "format.unsupported" else Verdict.MALFORMED
         findings.append(Finding(error.code, Severity.MEDIUM, str(error), entry.name, verdict=verdict))
