@@ -238,7 +238,8 @@ def _carries_code(data: bytes, codec: Codec, limits: Limits) -> bool:
 
 def _bad_part(part: Unpicklable, request: WriteRequest, most: int) -> BadPart:
     able = tuple(codec.name for codec in _codecs() if codec.code and _tried(codec, part.part, request, most).ok)
-    kind = part.part if isinstance(part.part, type) else type(part.part)
+    kind = type(part.part)  # isinstance() would ask the object for its __class__
+    kind = part.part if issubclass(kind, type) else kind
     return BadPart(part.path, type_name(kind), _reason(part.error), able)
 
 

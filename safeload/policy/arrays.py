@@ -174,6 +174,7 @@ def _check_state(
         return "the array's data is not bytes"
     if type(data) is list:
         return "an array of numbers has a list for its data"
+    context.data[id(use.target)] = kind, data
     if context.copies_too_much(id(data), count * kind.size):  # numpy copies bytes in another order than the machine's
         return "the same bytes are given to array after array"
     if parts is not None and not context.only(parts, made + 1, context.index):
@@ -232,6 +233,7 @@ def _frombuffer(use: Use, context: Context) -> str | None:
         context.counts[id(use.target)] = extent(args[2])
         if type(args[2]) is tuple:
             context.forms[id(use.target)] = args[2], kind.kind
+        context.data[id(use.target)] = kind, args[0]
     return None
 
 

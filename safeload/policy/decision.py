@@ -87,6 +87,8 @@ class Context:
         arrays: where an array was made that still waits for its state.
         counts: the number of items of an array.
         forms: the shape and the kind of dtype of an array.
+        data: the bytes of an array of numbers, or what they are part of.
+        places: of a block of a frame: lowest, highest, how many.
         objects: for an array of objects, its dtype's id and its number of items.
         arrows: the number of buffers of an Arrow type.
         bound_methods: whether a method was looked up on an instance.
@@ -100,7 +102,7 @@ class Context:
 
     __slots__ = (
         "_budget", "_copied", "_copies", "_filled", "_foreign", "_heavy", "_libraries", "_only_arrays", "arrays", "arrows", "bound_methods", "contents",
-        "counts", "dtypes", "forms", "index", "key_sets", "models", "objects", "pattern_size", "persistent", "policy", "states",
+        "counts", "data", "dtypes", "forms", "index", "key_sets", "models", "objects", "pattern_size", "persistent", "places", "policy", "states",
         "tensors", "unread", "uses",
     )  # fmt: skip
 
@@ -117,6 +119,8 @@ class Context:
         self.arrays: dict[int, int] = {}
         self.counts: dict[int, int | None] = {}
         self.forms: dict[int, tuple[tuple[int, ...], str]] = {}
+        self.data: dict[int, tuple[DType, Any]] = {}
+        self.places: dict[int, tuple[int, int, int] | None] = {}
         self.objects: dict[int, tuple[int, int]] = {}
         self.arrows: dict[int, int | None] = {}
         self.bound_methods = False

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from safeload.policy.arguments import argument_rule
 from safeload.policy.arrays import count_of, is_array
+from safeload.policy.places import check_places
 from safeload.program import SMALL, Standin, StandinType, global_name, producer
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def _frame(use: Use, _context: Context) -> str | None:
 
 
 @argument_rule("block-manager")
-def _manager(use: Use, _context: Context) -> str | None:
+def _manager(use: Use, context: Context) -> str | None:
     """``BlockManager(blocks, axes)``: no third argument, so that pandas checks that they fit."""
     args = use.args
     if len(args) != 2 or any(isinstance(item, StandinType) for item in args):
@@ -57,7 +58,13 @@ def _manager(use: Use, _context: Context) -> str | None:
     blocks = args[0] if type(args[0]) is tuple else (args[0],)
     if any(producer(block) not in _BLOCKS for block in blocks):
         return "a block was not made by pandas' own function"
-    return None
+    if use.name.endswith(_SINGLE):
+        return None
+    makers = (next(iter(context.content_of(block)), None) for block in blocks)
+    return check_places([made.args[1] for made in makers if made is not None], args[1], context)
+
+
+_SINGLE = ".SingleBlockManager"
 
 
 _BLOCKS = frozenset(
@@ -70,13 +77,18 @@ _BLOCKS = frozenset(
 
 
 @argument_rule("manager-state")
-def _manager_state(use: Use, _context: Context) -> str | None:
+def _manager_state(use: Use, context: Context) -> str | None:
     """``(axes, values, items, {"0.14.1": ...})``; the methods that __setstate__ calls are those of the C class."""
     state = use.args[0]
     if type(state) is tuple and len(state) == 4 and type(state[3]) is dict and state[3].keys() == {"0.14.1"}:
         inner = state[3]["0.14.1"]
         if type(inner) is dict and type(inner.get("blocks")) is list and type(inner.get("axes")) is list:
-            return None
+            if use.name.endswith(_SINGLE):
+                return None
+            blocks = inner["blocks"]
+            if not all(type(block) is dict and "mgr_locs" in block for block in blocks):
+                return "a block has no places"
+            return check_places([block["mgr_locs"] for block in blocks], inner["axes"], context)
     return "the state is not that of a block manager"
 
 

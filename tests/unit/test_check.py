@@ -159,6 +159,25 @@ class Raising:
         raise self.error
 
 
+class Denying:
+    """Does not say what it is."""
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
+        raise RuntimeError("no")
+
+
+def test_objects_that_do_not_say_what_they_are():
+    """``isinstance`` asks an object for its class: one that raises is a part like any other, under its real type."""
+    for obj, path in ((Denying(), "obj"), ({"a": [Denying()]}, "obj['a'][0]")):
+        report = safeload.check(obj)
+        assert not report.ok
+        (part,) = report.bad
+        assert (part.path, part.type.rpartition(".")[2]) == (path, "Denying")
+        assert "RuntimeError" in part.reason
+        assert str(report)
+
+
 def test_nothing_else_of_the_object_runs():
     """Properties, __getattr__, __repr__, __iter__, __len__, __eq__, __hash__ and setters are never asked; nothing is loaded."""
     report = safeload.check({"a": Sensitive(1), 1: Items([Sensitive(2)]), "d": Mapping(b=Sensitive(3))})
