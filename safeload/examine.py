@@ -62,6 +62,7 @@ class Examiner:
         self.options = options
         self.operation = operation
         self._members = 0
+        self._outermost: Examined | None = None
 
     def examine(
         self,
@@ -87,6 +88,7 @@ class Examiner:
         request = request or self.request
         if not depth:
             self._budget.packed = blob.size
+            self._outermost = examined
         try:
             if depth > self.request.limits.max_depth:
                 raise LimitExceededError(
@@ -213,6 +215,7 @@ class Examiner:
                     code="limit.members",
                 )
             request = member.request or self.request._replace(member=None, index=None)
+            request = request._replace(whole=True)  # nothing else follows inside of a container
             inner = self.examine(member.blob, name=member.name, depth=depth + 1, request=request, needed=member.needed)
             examined.members.append(inner)
             if not self.request.loading:
@@ -239,10 +242,16 @@ class Examiner:
             stream.blob.budget.spend_objects(weight_of(judgement.census.code))
         examined.judgements.append(_placed(judgement, location))
         examined.options.append(options)
-        if judgement.census.size != stream.blob.size and self.request.whole:
+        if judgement.census.size != stream.blob.size and not self._may_go_on(examined, stream):
             raise FormatError("bytes follow the pickle; nothing else belongs there", code="format.trailing")
         if stream.check is not None:
             examined.findings += stream.check(judgement.program or Program())
+
+    def _may_go_on(self, examined: Examined, stream: Stream) -> bool:
+        """Whether something else may follow a stream: only in an open file that it is the rest of, not inside of a container."""
+        if self.request.whole or examined is not self._outermost:
+            return False
+        return stream.blob is examined.blob or hasattr(examined.split, "before_streams")
 
 
 def _unanswered(_pid: Any) -> NoReturn:

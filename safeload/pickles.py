@@ -33,6 +33,7 @@ __all__ = [
 ]
 
 _MAX_STREAMS = 20_000
+_MOST_SPACE = 64
 
 
 class Pickles(NamedTuple):
@@ -78,7 +79,7 @@ def _stopped(found: Pickles, blob: Blob, position: int, error: SafeloadError, op
     if broken is None and not judgements and not looks_like_pickle_head(blob.head(2)):
         return found._replace(error=error)
     if broken is None and judgements and type(error) is FormatError:
-        findings.append(_trailing(blob.size - position, position))
+        findings.append(_trailing(blob, position))
         return found
     findings.append(finding_of(error, f"stream {len(judgements)}, byte {position}"))
     if broken is not None:
@@ -112,10 +113,14 @@ def any_encoding(judged: Callable[[Options], Judgement], options: Options) -> Ju
     return judgement._replace(notes=(*judgement.notes, _PYTHON_2))
 
 
-def _trailing(size: int, position: int) -> Finding:
+def _trailing(blob: Blob, position: int) -> Finding:
+    size = blob.size - position
+    what = f"{size:,} bytes follow" if size > 1 else "one byte follows"
+    if size <= _MOST_SPACE and not blob.read(position, size).strip():
+        what = f"{'a line break' if size == 1 else 'white space'} ({size:,} byte{'s' * (size > 1)}), as editors add, follows"
     message = (
-        f"{size:,} bytes follow the pickle that ends at byte {position}, and they are no pickle; readers of the file may "
-        "treat them differently. Cut them off if they are not meant to be there"
+        f"{what} the pickle that ends at byte {position}, and is no pickle; readers of the file may treat it differently. "
+        f"If it is not meant to be there, cut it off: truncate -s {position} FILE"
     )
     return Finding("format.trailing", Severity.MEDIUM, message, f"byte {position}", verdict=Verdict.MALFORMED)
 

@@ -257,7 +257,7 @@ def census_of(source: Source, options: Options, buffers: Iterable[Any] | None, *
 def _trailing(size: int) -> NoReturn:
     raise FormatError(
         f"the pickle ends at byte {size}, but more follows; nothing was loaded. For a file of several pickles open it and call "
-        "load(file) once for each",
+        f"load(file) once for each; if nothing should follow, as a line break that an editor added, cut the file off there: truncate -s {size} FILE",
         code="format.trailing",
     )
 

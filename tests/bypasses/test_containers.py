@@ -17,6 +17,7 @@ import zipfile
 import zlib
 from typing import TYPE_CHECKING, Any
 
+import joblib
 import numpy as np
 import pytest
 from pickle_parts import STOP, Raw, arguments, call, glob, proto, short
@@ -221,3 +222,40 @@ def test_devices_and_directories(tmp_path: Path) -> None:
     if os.path.exists("/dev/zero"):  # noqa: PTH110
         with pytest.raises(safeload.SafeloadError):
             safeload.load("/dev/zero")
+
+
+@pytest.mark.parametrize("opened", [False, True])
+@pytest.mark.parametrize("container", ["zip", "gzip", "npz", "joblib in gzip", "npy in gzip"])
+def test_bytes_behind_what_is_in_a_container(container: str, opened: bool, marker: Path) -> None:
+    """In an open file something else may follow a pickle; inside of a container nothing may, however the file is given."""
+    behind = b"cposix\nsystem\n(S'touch " + str(marker).encode() + b"'\ntR."
+    objects, arrays, joblib_file = io.BytesIO(), io.BytesIO(), io.BytesIO()
+    np.save(objects, np.array([{1}, 2], object))
+    np.save(arrays, np.arange(3))
+    joblib.dump([np.arange(3)], joblib_file)
+    inner = {
+        "zip": pickle.dumps([1]),
+        "gzip": pickle.dumps([1]),
+        "npz": objects.getvalue(),
+        "joblib in gzip": joblib_file.getvalue(),
+        "npy in gzip": arrays.getvalue(),
+    }[container]
+
+    def packed(data: bytes) -> bytes:
+        if "gzip" in container:
+            return gzip.compress(data)
+        file = io.BytesIO()
+        with zipfile.ZipFile(file, "w") as archive:
+            archive.writestr("a.npy" if container == "npz" else "a", data)
+        return file.getvalue()
+
+    def load(data: bytes) -> object:
+        return safeload.load(io.BytesIO(data)) if opened else safeload.loads(data)
+
+    load(packed(inner))
+    for more in (behind, b"x"):
+        with pytest.raises(safeload.SafeloadError) as caught:
+            load(packed(inner + more))
+        assert caught.value.code in ("format.trailing", "format.npy"), caught.value
+    assert safeload.scan(packed(inner + behind)).verdict != "clean"
+    assert not marker.exists()

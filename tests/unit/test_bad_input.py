@@ -330,3 +330,20 @@ def test_import_has_no_effect():
     with pytest.raises(SafeloadError):
         safeload.loads(f"c{module}\nparseString\n(S'x'\ntR.".encode())
     assert module not in sys.modules
+
+
+def test_a_line_break_behind_a_pickle_says_what_to_do() -> None:
+    """What an editor adds at the end of a pickle of protocol 0 is named, and how to take it away."""
+    data = pickle.dumps([1, 2], 0)
+    cut = f"truncate -s {len(data)} FILE"
+    for more, what in (
+        (b"\n", "a line break (1 byte)"),
+        (b"\r\n\n", "white space (3 bytes)"),
+        (b"\xff\xff", "2 bytes follow"),
+    ):
+        (finding,) = safeload.scan(data + more).findings
+        assert finding.rule_id == "format.trailing"
+        assert what in finding.message
+        assert cut in finding.message
+        with pytest.raises(safeload.FormatError, match=cut):
+            safeload.loads(data + more)
