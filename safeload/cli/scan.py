@@ -15,6 +15,7 @@ from safeload.cli.base import note, raw_path, show, write_text
 from safeload.cli.failure import EXIT_NO, EXIT_NOT_SCANNED, EXIT_USAGE, EXIT_YES, Failure
 from safeload.cli.key_options import KeySource, key_options
 from safeload.cli.policies import audit_option, policy_option
+from safeload.cli.sealing import Context, context_options
 from safeload.findings import Report, Verdict
 from safeload.reports.renderers import renderers
 from safeload.reports.result import ScanResult, is_no_artifact, was_scanned
@@ -64,6 +65,7 @@ _FILES_PER_WORKER: Final = 16
     "--jobs", "-j", type=click.IntRange(min=1), metavar="N", help="Files scanned at a time.  [default: processors]"
 )
 @click.option("--quiet", "-q", is_flag=True, help="In text, leave clean artifacts out.")
+@context_options
 @key_options
 @audit_option
 def command(
@@ -78,6 +80,7 @@ def command(
     hidden: bool,
     jobs: int | None,
     quiet: bool,
+    context: Context,
     keys: KeySource,
     audit: str | None,
 ) -> int:
@@ -91,7 +94,7 @@ def command(
     from safeload.cli.workers import Job, loader_of
 
     found = discover(paths, include=Globs(include), exclude=Globs(exclude), hidden=hidden)
-    job = Job(policies, keys, audit)
+    job = Job(policies, keys, audit, context)
     reports = _scan(found, job, jobs)
     result = ScanResult(
         tuple(sorted([*reports, *found.missed.values()], key=lambda report: report.path)),

@@ -28,7 +28,16 @@ if TYPE_CHECKING:
     from safeload.keys import Key
     from safeload.loader import Loader
 
-__all__ = ["ENVELOPE_SUFFIX", "SIDECAR_SUFFIX", "Context", "Request", "context_options", "run", "sealing_options"]
+__all__ = [
+    "ENVELOPE_SUFFIX",
+    "SIDECAR_SUFFIX",
+    "Context",
+    "Request",
+    "context_options",
+    "kind_option",
+    "run",
+    "sealing_options",
+]
 
 ENVELOPE_SUFFIX: Final = ".sle"
 SIDECAR_SUFFIX: Final = ".slsig"
@@ -50,6 +59,22 @@ def _duration(_ctx: click.Context, _parameter: click.Parameter, value: str | Non
     except OverflowError:
         raise click.BadParameter(f"{value!r} is too long; leave it out for an envelope that never expires") from None
     return duration
+
+
+def _kind(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    from safeload.validate.versions import check_kind
+
+    if value is not None:
+        try:
+            check_kind(value)
+        except ValueError as error:
+            raise click.BadParameter(str(error)) from None
+    return value
+
+
+def kind_option(words: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """``--kind``; the command gets ``kind``."""
+    return click.option("--kind", callback=_kind, metavar="NAME", help=words)
 
 
 def context_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -84,6 +109,7 @@ class Request:
     context: Context
     expires_in: timedelta | None
     version: int
+    kind: str | None
     raw: bool
     force: bool
     key_id: str | None
@@ -115,6 +141,7 @@ def sealing_options(function: Callable[..., Any]) -> Callable[..., Any]:
             metavar="N",
             help="Version of your own payload schema.  [default: 0]",
         ),
+        kind_option("What kind of payload it is, a name of your own; `load(kind=...)` asks for it."),
         click.option("--expires-in", callback=_duration, metavar="TIME", help="Like 12h, 30d or 2w.  [default: never]"),
         context_options,
         click.option("--output", "-o", type=raw_path(), metavar="FILE", help="Where to write."),
@@ -153,10 +180,11 @@ def run(request: Request, *, encrypts: bool, detached: bool = False) -> int:
 
 def _seal(target: str, content: _Content, key: Key, request: Request, *, detached: bool) -> None:
     from safeload.envelope import seal_detached, seal_path
+    from safeload.validate.versions import CLAIM
 
     options: Any = {
         "codec": content.codec,
-        "claims": content.claims,
+        "claims": content.claims if request.kind is None else {**(content.claims or {}), CLAIM: request.kind},
         "context": request.context,
         "version": request.version,
         "expires_in": request.expires_in,

@@ -13,6 +13,8 @@ _EXAMPLES = """
 safeload sign model.pkl --key-file signer.key
 # Bound to a place and for a month:
 safeload sign model.pkl --key-file signer.key --context fraud-model --expires-in 30d
+# Say what it is, and in which version of your own schema:
+safeload sign users.json --key-file signer.key --kind users --version 2
 # Leave the file as it is, and put the signature into model.pkl.slsig:
 safeload sign model.pkl --key-file signer.key --detached
 """

@@ -9,17 +9,18 @@ import click
 
 from safeload.cli.base import command as make_command
 from safeload.cli.base import note, raw_path, show, write_text
-from safeload.cli.failure import EXIT_YES, Failure
+from safeload.cli.failure import EXIT_NO, EXIT_YES, Failure
 from safeload.cli.files import open_regular
 from safeload.cli.key_options import KeySource, key_options
 from safeload.cli.opening import Head, head_of, not_opened
 from safeload.cli.policies import audit_option
-from safeload.cli.sealing import SIDECAR_SUFFIX, Context, context_options
+from safeload.cli.sealing import SIDECAR_SUFFIX, Context, context_options, kind_option
 from safeload.errors import EnvelopeError, LimitExceededError
 from safeload.locations import is_remote
 from safeload.reports.document import Document, Line, Span
 from safeload.reports.escape import json_text, printable
 from safeload.reports.wording import moment_text, size_text
+from safeload.validate.versions import CLAIM
 
 if TYPE_CHECKING:
     from safeload.audit import Auditor
@@ -31,6 +32,8 @@ __all__ = ["command"]
 _EXAMPLES = """
 safeload verify model.pkl.sle --key-file readers.key
 safeload verify model.pkl.sle --key-file readers.key --context fraud-model
+# It has to be of this kind, as `sign --kind` or `dump(kind=...)` named it:
+safeload verify users.json.sle --key-file readers.key --kind users
 # A detached signature, in model.pkl.slsig beside the file:
 safeload verify model.pkl --key-file readers.key
 
@@ -49,6 +52,7 @@ _MAX_SIDECAR = 1 << 20
     "--cosigners", type=click.IntRange(min=0), default=0, metavar="N", help="Demand N valid cosignatures by given keys."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, a list with one entry per file.")
+@kind_option("Demand this kind of payload, as `load(kind=...)` does; an envelope that names none will do.")
 @context_options
 @key_options
 @audit_option
@@ -58,6 +62,7 @@ def command(
     signature: str | None,
     cosigners: int,
     as_json: bool,
+    kind: str | None,
     context: Context,
     keys: KeySource,
     audit: str | None,
@@ -77,6 +82,7 @@ def command(
     for path in files:
         try:
             opened = _verified(path, signature, ring, auditor, {"context": context, "require": cosigners})
+            _check_kind(path, opened, kind)
         except Failure as error:
             bad = max(bad, error.code)
             results.append({"path": path, "verified": False, "reason": error.message})
@@ -124,6 +130,16 @@ def _verified(path: str, signature: str | None, ring: KeyRing, auditor: Auditor,
     return opened
 
 
+def _check_kind(path: str, opened: Opened, kind: str | None) -> None:
+    claimed = opened.claims.get(CLAIM)
+    if kind is not None and claimed is not None and claimed != kind:
+        raise Failure(
+            f"{path}: not verified: the payload is of the kind {claimed!a}, not {kind!a}",
+            "give the other file, or ask for that kind",
+            exit_code=EXIT_NO,
+        )
+
+
 def _beside(path: str, head: Head) -> str | None:
     """The sidecar to use for ``path``, ``None`` for an envelope."""
     if head.is_detached:
@@ -158,6 +174,7 @@ def _facts(opened: Opened, context: Context) -> dict[str, Any]:
         "context": context is not None,
         "codec": opened.codec_name,
         "payload_size": opened.size,
+        "kind": opened.claims.get(CLAIM),
         "version": opened.version,
         "cosigners": [entry.key.key_id.hex() for entry in opened.cosigners],
         "claims": opened.claims,
@@ -177,6 +194,8 @@ def _document(path: str, facts: dict[str, Any]) -> Document:
         entry("context", "matches the one given" if facts["context"] else "none"),
         entry("payload", f"{printable(facts['codec'])}, {size_text(facts['payload_size'])}"),
     ]
+    if type(facts["kind"]) is str:
+        lines.append(entry("kind", printable(facts["kind"])))
     if facts["version"]:
         lines.append(entry("version", str(facts["version"])))
     lines += [entry("cosigned by", key_id) for key_id in facts["cosigners"]]

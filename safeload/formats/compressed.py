@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from safeload.formats.blob import Blob
     from safeload.formats.unpacking import Decompressor
 
-__all__ = ["Compressed", "missing_extra"]
+__all__ = ["CONTENT", "Compressed", "missing_extra"]
 
 _OUTPUT = 1 << 20
 _FIRST_INPUT, _MOST_INPUT = 1 << 9, 1 << 17

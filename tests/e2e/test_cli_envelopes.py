@@ -427,3 +427,31 @@ def test_what_is_done_is_audited(folder):
     ]
     assert "weights" not in lines
     assert run(folder, "audit", "verify", "trail.jsonl").stdout.startswith("whole")
+
+
+def test_kind_and_version_of_a_payload(folder):
+    """What `sign --kind --version` says is what `load(kind=...)` asks for, and what `verify --kind` demands."""
+    run(folder, "sign", "model.pkl", "--key-file", "signer.key", "--kind", "model", "--version", "3")
+    done = run(folder, "verify", "model.pkl.sle", "--key-file", "readers.key", "--kind", "model")
+    assert "  kind        model\n" in done.stdout
+    assert "  version     3\n" in done.stdout
+    (facts,) = json.loads(run(folder, "verify", "model.pkl.sle", "--key-file", "readers.key", "--json").stdout)
+    assert (facts["kind"], facts["version"]) == ("model", 3)
+    words = "is of the kind 'model', not 'user'"
+    refused(folder, words, "verify", "model.pkl.sle", "--key-file", "readers.key", "--kind", "user")
+    keys = safeload.KeyRing.from_file(folder / "readers.key")
+    assert safeload.load(folder / "model.pkl.sle", keys=keys, kind="model", version=3) == DATA
+    with pytest.raises(safeload.VersionError):
+        safeload.load(folder / "model.pkl.sle", keys=keys, kind="user")
+    refused(folder, "printable", "sign", "model.pkl", "--key-file", "signer.key", "--kind", "\a", code=2)
+
+
+def test_a_scan_of_an_envelope_that_is_bound_to_a_place(folder):
+    """`scan` gets at the payload with the context that it was sealed with, and only then."""
+    place = ("--context", "fraud", "--purpose", "cache")
+    run(folder, "sign", "model.pkl", "--key-file", "signer.key", *place)
+    scan = ("scan", "model.pkl.sle", "--key-file", "readers.key")
+    assert "clean        model.pkl.sle" in run(folder, *scan, *place).stdout
+    run(folder, *scan, code=1)
+    run(folder, *scan, "--context", "other", code=1)
+    refused(folder, "--purpose needs --context", *scan, "--purpose", "cache", code=2)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import pickle
 import subprocess
 import sys
+import tarfile
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -343,3 +345,23 @@ def test_scan_of_texts(tmp_path):
     assert done.returncode == 1
     (named,) = (item for item in json.loads(done.stdout)["artifacts"] if item["path"] == "named.json")
     assert named["globals"] == ["shapes.Point"]
+
+
+def test_inspect_of_one_file_of_an_archive(tmp_path):
+    """Its verdict decides, as it does for `load(member=...)`; a name that is not there is a mistake that lists what is."""
+    with tarfile.open(tmp_path / "models.tar.gz", "w:gz") as archive:
+        for name, data in (("good.pkl", pickle.dumps([1])), ("bad.pkl", b"cposix\nsystem\n(S'true'\ntR.")):
+            entry = tarfile.TarInfo(name)
+            entry.size = len(data)
+            archive.addfile(entry, io.BytesIO(data))
+    assert run(tmp_path, "inspect", "models.tar.gz").returncode == 1
+    good = run(tmp_path, "inspect", "models.tar.gz", "--member", "good.pkl")
+    assert good.returncode == 0
+    assert "posix.system" not in good.stdout
+    bad = run(tmp_path, "inspect", "models.tar.gz", "--member", "bad.pkl", "--json")
+    assert (bad.returncode, json.loads(bad.stdout)["verdict"]) == (1, "malicious")
+    missing = run(tmp_path, "inspect", "models.tar.gz", "--member", "c.pkl")
+    assert missing.returncode == 2
+    assert "holds no artifact of the name 'c.pkl'" in missing.stderr
+    assert "good.pkl" in missing.stderr
+    assert run(tmp_path, "inspect", "models.tar.gz", "--member", "content").returncode == 1
