@@ -16,7 +16,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
-from safeload.analysis.census import CUT, Census, StreamSource, take_census
+from safeload.analysis.census import Census, StreamSource, take_census
 from safeload.analysis.shapes import is_harmless, is_plain, plain_code
 from safeload.errors import FormatError, SafeloadError
 from safeload.formats.sources import BytesSource
@@ -300,8 +300,8 @@ def _traced_folded(census: Census, repeats: Repeats, options: Options) -> Tracer
     """The trace without repetitions; ``None`` if it is not worth it, or does not go well."""
     if not repeats.patterned or census.mutable or options.policy.grants_code or options.named:
         return None
-    if min(repeats.sizes, default=CUT) < CUT:
-        return None  # buffers that the application has given
+    if len(set(map(id, census.buffers))) < len(census.buffers):
+        return None  # rules tell bytes that are used again by their identity
     from safeload.analysis.folding import fold
 
     with pause, contextlib.suppress(SafeloadError):

@@ -6,11 +6,12 @@ changes is part of the model. Columns that change in the same way are one *varia
 
 * the model as it stands,
 * *corners*: matches in which each variable has the least or the greatest value of its class, in all combinations of two, so that a
-  rule that compares numbers with bounds, or with each other, meets its worst case,
+  rule that compares numbers with bounds, or with each other, meets its worst case. If nothing varies there is one all the same:
+  what adds up from one repetition to the next is seen in the second,
 * in place of every other match the model's object from the memo, and as many memo slots filled.
 
-Strings are the same in all of them, or the match is not folded. Bytes are not compared: the argument rules that
-:mod:`safeload.policy.decision` lets judge a folded stream do not look at them. Rule: what is folded has to be clean to count. Any
+Strings and single bytes are the same in all of them, or the match is not folded. Longer bytes are not compared: the argument rules
+that :mod:`safeload.policy.decision` lets judge a folded stream do not look at them. Rule: what is folded has to be clean to count. Any
 finding, any error, any rule that is not known to judge numbers by their bounds means that the stream is judged once more, in full.
 """
 
@@ -26,7 +27,10 @@ if TYPE_CHECKING:
     from safeload.analysis.patterns import Found
     from safeload.analysis.repeats import Repeats, Template
 
-__all__ = ["Folded", "Repetition", "fold"]
+__all__ = ["LEFT_OUT", "Folded", "Repetition", "fold"]
+
+# What the pieces count that stand where segments were left out.
+LEFT_OUT = -1
 
 # So many variables take up to twice as many corners, and two.
 _MAX_VARIABLES = 12
@@ -44,7 +48,7 @@ _FLOAT = (b"G" + struct.pack(">d", -1.7976931348623157e308), b"G" + struct.pack(
 
 
 class Piece(NamedTuple):
-    """Some code; ``counts`` is not 0 if it stands for so many segments, itself among them."""
+    """Some code. ``counts``: it stands for so many segments, itself among them, or fills places (:data:`LEFT_OUT`); else 0."""
 
     code: bytes
     counts: int
@@ -154,10 +158,9 @@ def _bounds(column: Sequence[bytes]) -> tuple[bytes, bytes] | None:
 
 def _choices(count: int) -> Iterator[tuple[bool, ...]]:
     """Low or high for each variable, so that any two have all four combinations."""
-    if not count:
-        return
     yield (False,) * count
-    yield (True,) * count
+    if count:
+        yield (True,) * count
     if count > 1:
         for one in range(count):
             yield tuple(number == one for number in range(count))
@@ -205,7 +208,7 @@ def _spans(code: bytes, repetition: Repetition, number: int) -> Iterator[_Span]:
         yield _Span(pos, found.end, range(taken, found.taken), piece, number, index)
     filler = bytes([_LONG_BINGET]) + template.slot.to_bytes(4, "little") + _MEMOIZE * template.memoized
     for pos, taken, found in left_out:
-        yield _Span(pos, found.end, range(taken, found.taken), Piece(filler, 0), number)
+        yield _Span(pos, found.end, range(taken, found.taken), Piece(filler, LEFT_OUT), number)
 
 
 def _with_literals(code: bytes, pos: int, found: Found, spelled: Sequence[bytes]) -> bytes:
@@ -220,23 +223,26 @@ def _with_literals(code: bytes, pos: int, found: Found, spelled: Sequence[bytes]
 
 
 def _joined(code: bytes, buffers: Sequence[Any], spans: Sequence[_Span], repetitions: list[Repetition]) -> Folded:
-    """Adjacent pieces that stand for nothing are one."""
+    """Fillers that follow each other are one piece."""
     pieces: list[Piece] = []
-    plain: list[bytes] = []
+    fillers: list[bytes] = []
     kept: list[Any] = []
     origins: dict[int, tuple[int, int, int]] = {}
     pos = taken = 0
     for start, end, takes, piece, repetition, corner in spans:
-        plain.append(code[pos:start])
+        left_out = piece.counts == LEFT_OUT
+        if fillers and (start > pos or not left_out):
+            pieces.append(Piece(b"".join(fillers), LEFT_OUT))
+            fillers = []
+        pieces.append(Piece(code[pos:start], 0))
         kept += buffers[taken : takes.start]
         pos, taken = end, takes.stop
-        if piece.counts:
-            pieces += Piece(b"".join(plain), 0), piece
-            plain = []
-            for number, index in enumerate(takes):
-                origins[len(kept)] = repetition, corner, number
-                kept.append(buffers[index])
-        else:
-            plain.append(piece.code)
-    pieces.append(Piece(b"".join([*plain, code[pos:]]), 0))
-    return Folded(pieces, [*kept, *buffers[taken:]], repetitions, origins)
+        if left_out:
+            fillers.append(piece.code)
+            continue
+        pieces.append(piece)
+        for number, index in enumerate(takes):
+            origins[len(kept)] = repetition, corner, number
+            kept.append(buffers[index])
+    pieces += Piece(b"".join(fillers), LEFT_OUT), Piece(code[pos:], 0)
+    return Folded([piece for piece in pieces if piece.code], [*kept, *buffers[taken:]], repetitions, origins)

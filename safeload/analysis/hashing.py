@@ -136,7 +136,7 @@ class KeyWalk(Scales):
             LimitExceededError: as :meth:`walk`.
         """
         self._stack, self._marks, self._stopped = [], [], False
-        if self.late and self.matches:
+        if (self.late or self.changed) and self.matches:
             raise ShortcutError
         for keys in {id(node.keys): node.keys for node in self.large.values()}.values():
             self.check_collisions(keys or ())

@@ -20,13 +20,12 @@ __all__ = ["Found", "Pattern"]
 
 _LONG1 = 0x8A
 _BYTES = b"\x42\x8e\x96"  # BINBYTES, BINBYTES8, BYTEARRAY8: of any length, and nobody looks at what they hold
-_LONG_BYTES = b"\x42\x8e"
 _WIDTHS = {0x42: 4, 0x8E: 8, 0x96: 8}
 _SHORT_BYTES = 0x43
 _SHORT_TEXTS = {0x8C: 1, 0x55: 1, 0x58: 4, 0x54: 4}  # SHORT_BINUNICODE, SHORT_BINSTRING, BINUNICODE, BINSTRING
 _LONGEST_TEXT = 255
-# Bytes of one character are compared like strings: numpy has type codes (b"b"). Longer ones are content.
-_CODE = 1
+# Bytes up to this length may be a constant that a rule asks for (the type code of an empty array), or one object in many places.
+_TINY = 1
 # Integers that are not negative are spelled with as few bytes as they need, so one template has all three spellings.
 _INTEGER = rb"(K.|M..|J....)"
 _FLOAT = rb"(G.{8})"
@@ -68,7 +67,7 @@ class Pattern:
     """The parts of one template.
 
     Attributes:
-        texts: which of the literals are not numbers, but strings: names, perhaps, so they have to be the same.
+        texts: which of the literals are not numbers, but strings, names perhaps, or tiny bytes: they have to be the same.
     """
 
     __slots__ = ("_groups", "_put_groups", "_puts", "_steps", "texts")
@@ -82,9 +81,7 @@ class Pattern:
         source, groups = [], 0
         for part in parts:
             source.append(re.escape(part.run))
-            if part.kind in (END, BUFFER) or part.opcode in _BYTES:
-                if part.opcode in _LONG_BYTES and part.length <= _LONGEST_TEXT:
-                    raise UnsuitableError  # short ones are spelled in another way
+            if part.kind in (END, BUFFER) or (part.opcode in _BYTES and part.length > _TINY):
                 if part.kind != END:
                     source.append(re.escape(bytes([part.opcode])))
                 self._steps.append(
@@ -121,12 +118,12 @@ class Pattern:
             pieces.append(piece)
             pos = piece.end()
             if kind == BUFFER:
-                if taken >= len(sizes) or ROUNDED[sizes[taken].bit_length()] != size:
+                if taken >= len(sizes) or sizes[taken] <= _TINY or ROUNDED[sizes[taken].bit_length()] != size:
                     return None
                 taken += 1
             elif kind != END:
                 length = int.from_bytes(code[pos : pos + width], "little")
-                if (length if kind == EXACT else ROUNDED[length.bit_length()]) != size:
+                if length <= _TINY or (length if kind == EXACT else ROUNDED[length.bit_length()]) != size:
                     return None
                 pos += width + length
         if pos > last or not self._puts_in_order(pieces, slots):
@@ -152,8 +149,8 @@ def _literal(part: Part) -> tuple[bytes, bool]:
         return (_FLOAT if opcode == 0x47 else _INTEGER), True
     head = re.escape(bytes([opcode]))
     if opcode == _SHORT_BYTES:
-        content = b"(.{%d})" if length <= _CODE else b".{%d}"
-        return head + re.escape(bytes([length])) + content % length, length <= _CODE
+        literal = head + re.escape(bytes([length]))
+        return (literal + b".{%d}" % length, False) if length > _TINY else (literal + b"(.{%d})" % length, True)
     width = _SHORT_TEXTS.get(opcode)
     if width is None or length > _LONGEST_TEXT:
         raise UnsuitableError

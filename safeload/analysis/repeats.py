@@ -77,7 +77,7 @@ class Template:
         work, constructed: what its model was charged.
         puts: by the number of a part that is a PUT, how many slots the segment has filled before.
         model: where its model begins and ends, how many buffers were taken and how many slots filled before it.
-        slot: the memo slot that holds all that the model left, an object with its state set; -1 if that is not so.
+        slot: the memo slot that holds all that the model left, what a call made and BUILD has set the state of; -1 if that is not so.
         pattern: the parts as regular expressions, if it is worth it.
         matches: how often it matched; ``found``: where it did by its pattern, and the buffers taken before.
     """
@@ -208,7 +208,7 @@ class Repeats:
         if len(pushed) != len(segment.stack) or len(walk.memo) + walk.skipped != slots + segment.memoized:
             return
         slot = -1
-        if len(pushed) == 1 and segment.stack[0][0] == MADE and code[pos - 1] == _BUILD:
+        if len(pushed) == 1 and getattr(pushed[0], "made", False) and code[pos - 1] == _BUILD:
             slot = next((n for n in range(slots, slots + segment.memoized) if walk.memo.get(n) is pushed[0]), -1)
         template = Template(segment, pushed, (start, pos, taken, slots), slot)
         template.work, template.constructed = account[0] - work, account[1] - constructed

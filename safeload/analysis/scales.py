@@ -98,6 +98,7 @@ class Scales:
         self.calls = False  # something is called or gets a state
         self.longest_integer = 0  # bytes
         self.late = False  # a node got parts after it became part of another
+        self.changed = False  # or got values that hold no others
 
     def node(self, items: list[Any]) -> Node:
         """A new container of ``items``, a list that is the node's own from now on."""
@@ -155,6 +156,8 @@ class Scales:
                     self._nests(levels)
             if target.attached:
                 self.late = True
+        elif target.attached:
+            self.changed = True
 
     def maker(self) -> Node:
         """Something that a call made, or will make; nothing is known of its hash."""

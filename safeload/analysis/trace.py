@@ -77,7 +77,8 @@ class Tracer:
         self.limits = limits
         self.makes_classes = makes_classes
         self.uses: list[Use] = []
-        self.repeated: list[range] = []  # uses that stand for others, which were left out
+        # Uses that stand for others; an empty range is where others were left out.
+        self.repeated: list[range] = []
         self.in_full: Callable[[], Tracer] | None = (
             None  # the trace of the same stream, if something was left out of this one
         )
@@ -149,17 +150,22 @@ class Tracer:
         built = self.trace_pieces(functools.partial(next, self._pieces_of(folded), b""), protocol, buffers)
         if len(self.uses) + self._left_out > self._most_uses:
             raise _too_many_uses(self._most_uses)
+        if self._copied > self._may_copy:
+            raise self._too_many_copies()
         return built
 
     def _pieces_of(self, folded: Folded) -> Iterator[bytes]:
         """The pieces; each is asked for when those before were executed."""
         for code, counts in folded.pieces:
-            first = len(self.uses)
-            if code:
-                yield code
+            first, copied = len(self.uses), self._copied
+            yield code
+            if counts > 0 and len(self.uses) == first:
+                raise FormatError("a repetition does nothing that can be judged")  # an empty range says something else
             if counts:
                 self.repeated.append(range(first, len(self.uses)))
+            if counts > 1:
                 self._left_out += (counts - 1) * (len(self.uses) - first)
+                self._copied += (counts - 1) * (self._copied - copied)
 
     def _load(self, protocol: int, buffers: Iterable[Any]) -> Any:
         self._protocol = protocol
@@ -243,11 +249,14 @@ class Tracer:
                 elif type(part) in _CONTAINERS:
                     self._copied += _COPIED_PER_KEY * len(part)
         if self._copied > self._may_copy:
-            raise LimitExceededError(
-                f"the pickle passes lists and dicts of more than max_hash_work={self.limits.max_hash_work:,} items to calls",
-                code="limit.hash-work",
-            )
+            raise self._too_many_copies()
         return kept
+
+    def _too_many_copies(self) -> LimitExceededError:
+        return LimitExceededError(
+            f"the pickle passes lists and dicts of more than max_hash_work={self.limits.max_hash_work:,} items to calls",
+            code="limit.hash-work",
+        )
 
     def _note(self, size: int) -> None:
         self._copied += size // 8

@@ -82,6 +82,7 @@ class Context:
         policy: the policy that decides.
         uses: the whole program.
         index: of the use that is judged.
+        left_out: so many uses came before the last place where repetitions are left out of the program; -1 for none.
         states: objects that have got their state.
         dtypes: what a dtype describes.
         arrays: where an array was made that still waits for its state.
@@ -102,7 +103,7 @@ class Context:
 
     __slots__ = (
         "_budget", "_copied", "_copies", "_filled", "_foreign", "_heavy", "_libraries", "_only_arrays", "arrays", "arrows", "bound_methods", "contents",
-        "counts", "data", "dtypes", "forms", "index", "key_sets", "models", "objects", "pattern_size", "persistent", "places", "policy", "states",
+        "counts", "data", "dtypes", "forms", "index", "key_sets", "left_out", "models", "objects", "pattern_size", "persistent", "places", "policy", "states",
         "tensors", "unread", "uses",
     )  # fmt: skip
 
@@ -113,6 +114,7 @@ class Context:
         self.unread = unread
         self.uses = uses
         self.index = 0
+        self.left_out = -1
         self.pattern_size = 0
         self.states: set[int] = set()
         self.dtypes: dict[int, DType] = {}
@@ -160,10 +162,12 @@ class Context:
         return self._heavy > _MOST_HEAVY
 
     def only(self, names: frozenset[str], start: int, stop: int) -> bool:
-        """Whether the uses from ``start`` up to ``stop`` are imports, or uses of ``names``.
+        """Whether the uses from ``start`` up to ``stop`` are imports, or uses of ``names``, as far as it is known.
 
         Asked for thousands of objects whose uses overlap, so it looks at each use once.
         """
+        if self.left_out >= start:
+            return False
         if stop <= start:
             return True
         last = self._foreign.setdefault(names, array("q"))
@@ -291,6 +295,9 @@ def _judge(context: Context, conditional: dict[tuple[Kind, str], str], repeated:
     done = 0
     for span in repeated:
         _judge_uses(context, rules, refused, range(done, span.start))
+        if not span:
+            done = context.left_out = span.start
+            continue
         before = context.account()
         _judge_uses(context, rules, refused, span)
         done = span.stop

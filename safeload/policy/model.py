@@ -294,7 +294,8 @@ class Policy:
             persistent: the application resolves persistent ids.
             arguments: judge arguments too; without, an empty answer allows nothing.
             unread: what reads the long literals for which zeros stand in the program, by the ``id`` of the zeros.
-            repeated: places of uses that stand for others, which differ in numbers and in bytes only.
+            repeated: places of uses that stand for others, which differ in numbers and in bytes only; an empty
+                range is where others were left out.
 
         Returns:
             What is not allowed, one finding per operation; empty if the artifact may be loaded.

@@ -264,6 +264,99 @@ def test_two_models_take_turns() -> None:
     assert {"m.C", "m.P"} == set(judgement.constructed)
 
 
+def pending() -> bytes:
+    """An array that waits for its state."""
+    return RECONSTRUCT + NDARRAY + b"K\x00\x85C\x01b\x87R"
+
+
+def big_array(size: int) -> bytes:
+    """An array of so many numbers, in the memo."""
+    return array(size) + b"\x94"
+
+
+def test_copies_of_what_is_read_add_up() -> None:
+    """Two arrays, or the bytes of an array, that every repetition reads from the memo: the first copy of each is free, no other."""
+    first = holder(integer(1))
+    nodes, values = b"h\x0c", b"h\x0d"
+    code = PROLOGUE + big_array(1 << 15) * 2 + first + holder(tree(nodes, values, 5)) * 200 + b"e."
+    assert "copy the same arrays" in reasons(code)
+    data = b"B" + struct.pack("<I", 1 << 20) + bytes(1 << 20) + b"\x94"
+    again = array(1 << 17, b"").replace(b"B" + bytes(4), b"h\x0c")
+    assert "the same bytes" in reasons(PROLOGUE + data + first + holder(again) * 400 + b"e.")
+
+
+@pytest.mark.parametrize("code", [b"C\x01O", b"B\x01\x00\x00\x00O", b"B\x0b\x00\x00\x00V2147483600"])
+@pytest.mark.parametrize("usual", [b"C\x01b", b"B\x01\x00\x00\x00b"])
+def test_bytes_that_a_rule_looks_at(code: bytes, usual: bytes) -> None:
+    """The type code of an empty array is a single byte that has to be ``b``: in every repetition."""
+    segments = [holder(array(4).replace(b"C\x01b", code if index in (60, 61) else usual)) for index in range(150)]
+    assert "empty array of bytes" in reasons(PROLOGUE + b"".join(segments) + b"e.")
+
+
+def test_buffers_of_the_caller() -> None:
+    """The same out-of-band buffer in many places, and one that is a type code, are seen in each of them."""
+    options = Options(POLICY, DEFAULT_LIMITS)
+
+    def refused(segment: bytes, buffers: list[bytes]) -> bool:
+        code = PROLOGUE.replace(b"\x80\x04", b"\x80\x05") + holder(integer(1)) + segment * (len(buffers)) + b"e."
+        census = take_census(BytesSource(code), DEFAULT_LIMITS, buffers)
+        judgement = decide(census, pipeline._trace(census, options), options)
+        assert judgement.findings == decide(census, pipeline._traced(census, options), options).findings
+        return bool(judgement.findings)
+
+    state = array(1 << 17, b"").replace(b"B" + bytes(4), b"\x97")
+    others = [bytes([index]) * (1 << 20) for index in range(6)]
+    assert not refused(holder(state), [*others, *others[:1] * 40])
+    assert refused(holder(state), [*others, *others[:1] * 400])
+    codes = [b"b"] * 100
+    assert not refused(holder(array(4).replace(b"C\x01b", b"\x97")), codes)
+    assert refused(holder(array(4).replace(b"C\x01b", b"\x97")), [*codes, b"O"])
+
+
+def test_an_array_that_waits() -> None:
+    """Nothing runs between the making of an array and its state, not even what is left out of the trace."""
+    before = b"".join(holder(integer(index)) for index in range(60))
+    state = b"(K\x01K\x04\x85" + DTYPE + b"\x89C\x20" + bytes(32) + b"tb"
+    assert folds(PROLOGUE + before + pending() + state + before + b"e.")
+    code = PROLOGUE + before + pending() + before + b"0" * 60 + state + b"e."
+    assert "long after" in reasons(code)
+
+
+@pytest.mark.parametrize("value", [integer(1), CLASS])
+def test_what_is_inside_of_what_they_read_changes(value: bytes) -> None:
+    """A dict in a tuple that is the state of each of them gets a key."""
+    read = b"N}\x94\x86\x94"  # slots 12 and 13
+    segment = CLASS + b")\x81\x94h\x0db"
+    other = b"cm\nP\n)\x81}b"
+    change = b"h\x0c\x8c\x09__class__" + value + b"s0"
+    assert folds(PROLOGUE + read + segment * 30 + other + segment * 40 + b"e.")
+    assert "special attribute" in reasons(PROLOGUE + read + segment * 30 + change + other + segment * 40 + b"e.")
+
+
+@pytest.mark.parametrize(
+    "segment",
+    [
+        pytest.param(lambda index: b"](" + integer(index) + b"e\x94Nb", id="a list"),
+        pytest.param(lambda index: b"(" + integer(index) + CLASS + b")\x81}bt\x94Nb", id="a tuple with an object"),
+        pytest.param(lambda index: b"](" + integer(index) + CLASS + b")\x81}be\x94Nb", id="a list with an object"),
+    ],
+)
+def test_only_objects_stand_for_others(segment: Callable[[int], bytes]) -> None:
+    """``None`` as a state changes nothing, so data may have it too; but the numbers in data are seen later."""
+    assert not folds(stream(segment))
+
+
+def test_lists_that_are_passed_again() -> None:
+    """What the trace keeps of lists that many repetitions are given is counted for all of them."""
+    given = b"}(" + b"".join(integer(key) + b"](" + b"N" * 60 + b"e" for key in range(60)) + b"u\x94"
+    code = PROLOGUE + given + (CLASS + b")\x81\x94h\x0cb") * 1000 + b"e."
+    limits = Limits(max_hash_work=2_000_000)
+    options = Options(POLICY, limits)
+    census = take_census(BytesSource(code), limits)
+    with pytest.raises(LimitExceededError, match="passes lists and dicts"):
+        pipeline._trace(census, options)
+
+
 def test_findings_are_those_of_the_whole() -> None:
     """A refused stream is reported in full, whatever was left out at first."""
     hostile: Any = HOSTILE["a function"]
