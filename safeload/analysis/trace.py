@@ -94,6 +94,7 @@ class Tracer:
         self._standins: dict[str, type] = {}
         self._buffers = _Buffers()
         self._named = named
+        self._read_all = False
         self._unpickler: _TracingUnpickler = _TracingUnpickler.__new__(_TracingUnpickler)
         self._start()
 
@@ -134,7 +135,7 @@ class Tracer:
             if self._feed.failure is not None:
                 raise self._feed.failure from None
             raise
-        if not self._feed.exhausted:
+        if not self._read_all:
             raise FormatError("not a well-formed pickle: STOP is followed by more", code="format.trailing")
         return built
 
@@ -191,10 +192,10 @@ class Tracer:
             raise FormatError.wrap(error) from error
 
     def _run(self) -> Any:
-        """Let the unpickler load. The collector does not see what its stack and its buffers refer to, so both are emptied.
+        """Let the unpickler load, and leave nothing on its stack.
 
-        A failure leaves objects on the stack (``Pdata`` in Modules/_pickle.c has no traverse function), and they lead back to this tracer: all of
-        it would stay in memory for good.
+        The collector does not see what stands there (``Pdata`` in Modules/_pickle.c has no traverse function), nor the buffers, and all of it
+        leads back to this tracer: it would stay in memory for good.
         """
         done = False
         try:
@@ -204,6 +205,9 @@ class Tracer:
             self._buffers.load(())
             if not done:
                 self._start()
+        self._read_all = self._feed.exhausted
+        self._feed.feed(b"N.")
+        self._unpickler.load()
         return built
 
     def standin(self, name: str) -> type:
@@ -328,6 +332,7 @@ class _TracingUnpickler(pickle.Unpickler):
         super().__init__(file, encoding=encoding, errors=errors, buffers=buffers)
         self.record = record
         self._named = named
+        self._read_all = False
         self._find = find
 
     def find_class(self, module: str, name: str) -> Any:

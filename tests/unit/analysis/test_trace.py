@@ -344,3 +344,17 @@ def test_a_failure_leaves_nothing_in_memory(end: bytes) -> None:
     del tracer
     gc.collect()
     assert known() is None
+
+
+def test_what_a_stream_leaves_on_the_stack_is_forgotten() -> None:
+    """STOP takes the last object; those below it would stay in memory with the trace that they lead back to."""
+    import gc
+    import weakref
+
+    tracer = Tracer(DEFAULT_LIMITS)
+    assert tracer.trace(b"\x80\x04cm\nC\n\x94)\x81\x94(h\x01K\x07.", 4) == 7
+    assert tracer.trace(b"\x80\x04h\x00)\x81.", 4).safeload_producer == "m.C"  # the memo is not forgotten
+    known = weakref.ref(tracer)
+    del tracer
+    gc.collect()
+    assert known() is None
