@@ -118,8 +118,8 @@ class Scales:
         return node
 
     def put(self, target: Any, items: Iterable[Any]) -> None:
-        """``items`` become further parts of ``target``."""
-        if type(target) is Node:
+        """``items`` become further parts of ``target``; BUILD may say so of the empty tuple, and adds nothing."""
+        if type(target) is Node and target is not self.empty:
             target.items += items
             self._weigh(target, items)
 

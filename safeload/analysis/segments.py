@@ -47,8 +47,8 @@ _MAX_OPCODES = 2_000
 
 # What a simulated stack holds, and what is known of it: items, if it is a tuple; the value; the number of the part.
 MADE, READ, LITERAL, PLAIN, _COUNT = range(5)
-_EMPTY = b")]}\x8f"
-_CONSTANTS = b"N\x88\x89"
+_EMPTY = b"]}\x8f"
+_CONSTANTS = b")N\x88\x89"  # the empty tuple is one object everywhere
 _FROM_MARK = b"tdl\x91"
 _INTO = b"eu\x90"  # APPENDS, SETITEMS, ADDITEMS
 _CALLS = b"R\x81\x92"

@@ -274,6 +274,23 @@ def test_cycles() -> None:
     assert not skips(objects(100, instance, tail=b"e\x94" + get(FILLED + 300) + get(FILLED + 300) + b"a0"))
 
 
+def test_the_empty_tuple() -> None:
+    """It is one object everywhere. ``None`` as its state adds nothing to it, so no call with it costs more afterwards."""
+    assert skips(objects(80, lambda index: b")Nb" * (index % 7) + instance(index)))
+    assert not skips(objects(80, lambda index: b")Nb"))
+
+
+def test_values_that_come_late() -> None:
+    """What is added to a list that is part of what the matches read is seen, though it holds nothing."""
+    read = PROLOGUE + b"]\x94\x85\x94"
+    add = get(FILLED) + number(1) + b"a0"
+    segment = CLASS + get(FILLED + 1) + b"\x85\x81}b"
+    assert skips(objects(80, lambda index: segment, prologue=read))
+    assert not skips(
+        objects(80, lambda index: (add + instance(index) if index == 40 else b"") + segment, prologue=read)
+    )
+
+
 def test_nesting() -> None:
     """A twin is as deep as its model."""
     code = objects(50, lambda _: FUNCTION + b"K\x01" + b"\x85" * 400 + b"R", tail=b"\x85" * 90 + FUNCTION + b"N\x85Re")
