@@ -57,9 +57,10 @@ __all__ = ["Repeats", "Template"]
 _BUILD = 0x62
 
 _MAX_TEMPLATES = 8
-# Compiling a pattern takes up to some milliseconds. It is worth it after so many matches.
+# Compiling a pattern takes up to some milliseconds. It is worth it after so many matches, for so many parts.
 _MAX_PATTERNS = 16
 _WORTH = 3
+_LONG = 8
 # Numbers and strings in the matches that are kept: beyond it they are not left out of the trace.
 _MOST_NUMBERS = 500_000
 # Steps that may be taken for nothing: opcodes simulated, parts compared of what does not match in the end. Every byte that a
@@ -104,6 +105,11 @@ class Template:
         self.memoized = segment.memoized
         self.buffers = sum(part.kind == BUFFER for part in self.parts)
         self.work = self.constructed = self.matches = 0
+
+    @property
+    def is_long(self) -> bool:
+        """Whether a pattern is faster than a look at each part, or other use is made of it."""
+        return not self.texts and (self.slot >= 0 or len(self.parts) >= _LONG)
 
     def holds(self, memo: Mapping[int, Any]) -> bool:
         """Whether all that it reads is as it was when the template was made."""
@@ -266,7 +272,7 @@ class Repeats:
         if match.found is not None and self.room > 0:
             template.found.append((pos, taken, match.found))
             self.room -= len(template.parts)
-        elif template.matches == _WORTH and len(self.patterned) < _MAX_PATTERNS and not template.texts:
+        elif template.matches == _WORTH and len(self.patterned) < _MAX_PATTERNS and template.is_long:
             template.pattern = Pattern.of(template.parts, list(template.puts.values()))
             self.patterned.append(template)
 
