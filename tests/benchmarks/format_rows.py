@@ -63,7 +63,8 @@ def torch_zip(effort: Effort) -> Figure:
         path = Path(folder, "model.pt")
         size = int(2_500_000 * effort.scale)
         torch.save({f"layer{i}.weight": torch.rand(size) for i in range(10)}, path)
-        return ratio(compare(lambda: torch.load(path, weights_only=True), lambda: loader.load(path), effort.rounds))
+        theirs, ours = (lambda: torch.load(path, weights_only=True)), (lambda: loader.load(path))
+        return ratio(compare(theirs, ours, effort.rounds, fresh=True))
 
 
 def directory(effort: Effort, program: str) -> Figure:

@@ -6,8 +6,10 @@ seeds and never read from the network. A bound is part of the project's promise:
 
 from __future__ import annotations
 
+import ctypes
 import io
 import pickle
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -308,12 +310,20 @@ def _accepted(result: Any) -> None:
 
 
 def compare(
-    baseline: Callable[[], Any], ours: Callable[[], Any], rounds: int, *, again: bool = False
+    baseline: Callable[[], Any], ours: Callable[[], Any], rounds: int, *, again: bool = False, fresh: bool = False
 ) -> tuple[float, float]:
-    """Both times; unless ``again``, every load is the first one of these bytes in the process."""
+    """Both times; unless ``again``, every load is the first one of these bytes in the process.
+
+    ``fresh``: memory that was freed goes back to the system before each turn, where the C library can do that. Whether a round gets the
+    memory of the one before it, without having to touch new pages, is otherwise a matter of luck, and worth a factor of three.
+    """
     from safeload import arraystreams, pipeline
 
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if fresh and sys.platform == "linux" else None
+
     def forget() -> None:
+        if trim is not None:
+            trim(0)
         if not again:
             pipeline.judgements.clear()
             arraystreams.judgements.clear()
