@@ -12,6 +12,8 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from safeload.analysis import opcodes
+from safeload.analysis.census import POP_NEXT_BUFFER
+from safeload.arrayplaces import MOST_PADDING
 from safeload.formats.blob import MemoryBlob
 
 if TYPE_CHECKING:
@@ -22,12 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Guess", "Guessed", "dtype_of_tail", "guess_rest", "number"]
 
-# Larger files consist of arrays; their places are few.
-_MOST_BYTES = 1 << 26
 _FRAME, _STOP, _BUILD = 0x95, 0x2E, 0x62
-_POP_NEXT_BUFFER = b"0\x97"
 _LONGEST_TAIL = 96
-_MOST_PADDING = 64
 # The end of a description: its shape, references to "order", "C" or "F", "dtype", the dtype, "allow_mmap", whether it is allowed, and
 # since joblib 1.2 "numpy_array_alignment_bytes" with the number.
 _NUMBER = rb"K.|M..|J...[\x00-\x7f]"
@@ -78,8 +76,6 @@ def guess_rest(blob: Blob, where: int, itemsizes: Mapping[bytes, int], limits: L
 
     ``itemsizes``: bytes of an item, by the reference to its dtype.
     """
-    if not isinstance(blob, MemoryBlob) and blob.size > _MOST_BYTES:
-        return None
     size = blob.size - where
     data = blob.view(where, size) if isinstance(blob, MemoryBlob) else memoryview(blob.read(where, size))
     pattern = opcodes.any_run(blob.size, limits.max_global_name)
@@ -103,14 +99,14 @@ def guess_rest(blob: Blob, where: int, itemsizes: Mapping[bytes, int], limits: L
         if tail is None:
             continue
         itemsize = itemsizes.get(tail[3])
-        if itemsize is None or end >= size or (tail[4] is not None and data[end] > _MOST_PADDING):
+        if itemsize is None or end >= size or (tail[4] is not None and data[end] > MOST_PADDING):
             return None
         for literal in () if tail[2] is None else _NUMBERS.findall(tail[2]):
             itemsize *= number(literal)
         padded = tail[4] is not None
         pos = end + (1 + data[end] if padded else 0)
         places.append(Guessed(where + pos, itemsize, padded))
-        parts.append(_POP_NEXT_BUFFER)
+        parts.append(POP_NEXT_BUFFER)
         pos += itemsize
     if pos >= size or data[pos] == _FRAME:
         return None

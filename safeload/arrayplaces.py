@@ -4,15 +4,28 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from safeload.program import Kind, Standin
+from safeload.errors import FormatError
+from safeload.program import ARRAY_WRAPPERS, Kind, Standin
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from safeload.analysis.census import Census
     from safeload.analysis.trace import Tracer
+    from safeload.program import Use
 
-__all__ = ["RECONSTRUCT", "ArrayPlace", "ObjectStream", "as_numpy_would"]
+__all__ = [
+    "MOST_PADDING",
+    "RECONSTRUCT",
+    "ArrayPlace",
+    "ObjectStream",
+    "as_numpy_would",
+    "check_described",
+    "descriptions",
+]
+
+# Bytes that joblib puts before an array, at most.
+MOST_PADDING = 64
 
 # How numpy itself pickles an array: the form in which the policy's rules know arrays.
 RECONSTRUCT = "numpy._core.multiarray._reconstruct"
@@ -31,6 +44,21 @@ class ObjectStream(NamedTuple):
 
     census: Census
     spellings: Mapping[tuple[str, str], str]
+
+
+def check_described(state: Any) -> None:
+    """Refuse what does not describe an array.
+
+    Raises:
+        FormatError: its shape, order or dtype is missing.
+    """
+    if type(state) is not dict or not {"shape", "order", "dtype"} <= state.keys():
+        raise FormatError("the description of an array lacks its shape, order or dtype", code="format.array")
+
+
+def descriptions(uses: Iterable[Use]) -> int:
+    """How many arrays a trace describes."""
+    return sum(use.kind is Kind.STATE and use.name in ARRAY_WRAPPERS for use in uses)
 
 
 def as_numpy_would(tracer: Tracer, state: dict[str, Any], size: int) -> Standin:

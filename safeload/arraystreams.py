@@ -22,7 +22,15 @@ from safeload.analysis.census import PieceCensus, take_census
 from safeload.analysis.hashing import KeyWalk
 from safeload.analysis.trace import Tracer
 from safeload.arrayguess import dtype_of_tail, guess_rest
-from safeload.arrayplaces import RECONSTRUCT, ArrayPlace, ObjectStream, as_numpy_would
+from safeload.arrayplaces import (
+    MOST_PADDING,
+    RECONSTRUCT,
+    ArrayPlace,
+    ObjectStream,
+    as_numpy_would,
+    check_described,
+    descriptions,
+)
 from safeload.arraywhole import WholeWalk
 from safeload.errors import FormatError, LimitExceededError, LoadError, SafeloadError
 from safeload.feed import CodeFeed
@@ -53,7 +61,6 @@ _OLD_WRAPPERS = frozenset(
     for module in ("numpy_pickle", "numpy_pickle_compat")
     for name in ("NDArrayWrapper", "ZNDArrayWrapper")
 )
-_MOST_PADDING = 64
 # After so many arrays it is guessed where the rest of them are.
 _GUESS_AFTER = (16, 64)
 
@@ -166,8 +173,7 @@ class _ArrayWalk:
         declared = protocol[1] if len(protocol) == 2 and protocol[0] == 0x80 else 0
         self.tracer.trace_pieces(self._next, declared, iter(_Shown(self._shown)))
         self._keys.finish()
-        described = sum(use.kind is Kind.STATE and use.name in ARRAY_WRAPPERS for use in self.tracer.uses)
-        if described != self._arrays:
+        if descriptions(self.tracer.uses) != self._arrays:
             raise FormatError(
                 "the file describes an array where its bytes cannot follow; joblib would read something else here",
                 code="format.array",
@@ -218,8 +224,7 @@ class _ArrayWalk:
                 f"the file holds more than max_members={self.limits.max_members:,} arrays", code="limit.members"
             )
         state = use.args[0]
-        if type(state) is not dict or not {"shape", "order", "dtype"} <= state.keys():
-            raise FormatError("the description of an array lacks its shape, order or dtype", code="format.array")
+        check_described(state)
         layout = self._layouts.of(state["shape"], state["dtype"])
         if layout.has_objects:
             return self._objects()
@@ -256,7 +261,7 @@ class _ArrayWalk:
         if alignment is None:
             return 0
         length = self.blob.read(where, 1)[0]
-        if type(alignment) is not int or length > _MOST_PADDING:
+        if type(alignment) is not int or length > MOST_PADDING:
             raise FormatError("the alignment of an array is not what joblib writes", code="format.array")
         return 1 + length
 

@@ -14,7 +14,7 @@ from safeload.analysis.census import Census
 from safeload.analysis.folding import Folded, Piece, fold
 from safeload.analysis.hashing import KeyWalk
 from safeload.arrayguess import number
-from safeload.arrayplaces import ArrayPlace, as_numpy_would
+from safeload.arrayplaces import ArrayPlace, as_numpy_would, check_described, descriptions
 from safeload.errors import FormatError
 from safeload.pipeline import new_tracer
 from safeload.policy.layouts import Layouts
@@ -71,11 +71,10 @@ class WholeWalk:
         keys = KeyWalk(self._limits)
         keys.walk(code, [item.size if isinstance(item, ArrayPlace) else item for item in buffers])
         learned = keys.learned
-        folded = fold(code, buffers, learned.sizes, learned) if learned is not None else None
+        folded = fold(code, buffers, learned) if learned is not None else None
         folded = folded or Folded([Piece(code, 0)], buffers, [], {})
         self.tracer.trace_folded(folded, self.census.protocol, self._answers(folded))
-        described = sum(use.kind is Kind.STATE and use.name in ARRAY_WRAPPERS for use in self.tracer.uses)
-        return described == self._arrays and all(
+        return descriptions(self.tracer.uses) == self._arrays and all(
             self._holds(repetition, index) for index, repetition in enumerate(folded.repetitions)
         )
 
@@ -89,8 +88,7 @@ class WholeWalk:
         if use is None or use.kind is not Kind.STATE or use.name not in ARRAY_WRAPPERS:
             _disagree()
         state = use.args[0]
-        if type(state) is not dict or not {"shape", "order", "dtype"} <= state.keys():
-            _disagree()
+        check_described(state)
         layout = self._layouts.of(state["shape"], state["dtype"])
         alignment = state.get("numpy_array_alignment_bytes")
         padded = alignment is not None
@@ -108,7 +106,7 @@ class WholeWalk:
 
     def _holds(self, repetition: Repetition, index: int) -> bool:
         """Whether the arrays of what was left out have the sizes that their descriptions say."""
-        rows = [found.literals for _, _, found in repetition.left_out]
+        rows = repetition.rows[len(repetition.corners) :]
         for each in range(repetition.template.buffers):
             model = self._described.get((index, -1, each))
             if model is None:

@@ -305,7 +305,7 @@ def _traced_folded(census: Census, repeats: Repeats, options: Options) -> Tracer
     from safeload.analysis.folding import fold
 
     with pause, contextlib.suppress(SafeloadError):
-        folded = fold(census.code, census.buffers, repeats.sizes, repeats)
+        folded = fold(census.code, census.buffers, repeats)
         if folded is not None:
             tracer = new_tracer(options)
             tracer.trace_folded(folded, census.protocol)

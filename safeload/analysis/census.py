@@ -32,14 +32,14 @@ if TYPE_CHECKING:
 
     from safeload.limits import Limits
 
-__all__ = ["CUT", "Census", "PieceCensus", "SkippingSource", "StreamSource", "take_census"]
+__all__ = ["CUT", "POP_NEXT_BUFFER", "Census", "PieceCensus", "SkippingSource", "StreamSource", "take_census"]
 
 # Byte literals from this length on leave the stream. Below it, copying is cheaper than a buffer's bookkeeping.
 CUT = 1 << 13
 _HIGHEST_PROTOCOL = 5
 _FRAME_HEADER = 9
 _NEXT_BUFFER = b"\x97"
-_POP_NEXT_BUFFER = b"0\x97"
+POP_NEXT_BUFFER = b"0\x97"
 _BUILD = 0x62
 _LINE = 1 << 13  # of the place where a census stops, so much is looked at
 # Opcodes with an argument of fixed length: how long they are together.
@@ -200,10 +200,10 @@ class PieceCensus:
         moved = walk.pos + size - behind
         walk.pos = walk.start = behind
         walk.base += moved
-        walk.parts.append(_POP_NEXT_BUFFER)
+        walk.parts.append(POP_NEXT_BUFFER)
         self._taken = len(walk.parts)
         walk.buffers.append(stand_for)
-        return _POP_NEXT_BUFFER
+        return POP_NEXT_BUFFER
 
 
 class _Walk:

@@ -76,20 +76,21 @@ class Repetition:
     Attributes:
         template: what the key walk knows.
         matches: where each match begins, the buffers that are taken before, and what the pattern found.
-        numbers: the literals of the model; ``corners``: those of each corner.
+        numbers: the literals of the model; ``rows``: those of the matches; ``corners``: what stands for the first of these.
         variables: the columns of each variable.
     """
 
     def __init__(self, code: bytes, sizes: Sequence[int], template: Template) -> None:
+        start, end, taken, slots = template.model
         self.template = template
-        self.start, self.end, self.taken, slots = template.model
         self.matches = template.found
         self.numbers: tuple[bytes, ...] = ()
+        self.rows: list[tuple[bytes, ...]] = []
         self.corners: list[list[bytes]] = []
         self.variables: list[list[int]] = []
         pattern = template.pattern
-        model = pattern.match(code, self.start, sizes, self.taken, slots) if pattern is not None else None
-        if pattern is None or model is None or model.end != self.end:
+        model = pattern.match(code, start, sizes, taken, slots) if pattern is not None else None
+        if pattern is None or model is None or model.end != end:
             self.matches = []
             return
         self.numbers = groups = model.literals
@@ -103,6 +104,7 @@ class Repetition:
         if variables is None or len(rows) < 4 * len(variables) + _WORTH:
             self.matches = []
         else:
+            self.rows = rows
             self.variables = [columns for columns, _ in variables]
             self.corners = list(_corners(groups, variables))
 
@@ -167,15 +169,15 @@ def _choices(count: int) -> Iterator[tuple[bool, ...]]:
             yield tuple(number != one for number in range(count))
 
 
-def fold(code: bytes, buffers: Sequence[Any], sizes: Sequence[int], repeats: Repeats) -> Folded | None:
+def fold(code: bytes, buffers: Sequence[Any], repeats: Repeats) -> Folded | None:
     """The folded stream; ``None`` if it is not worth it.
 
     Args:
         code: a canonical stream.
-        buffers: what its NEXT_BUFFER opcodes push, and ``sizes``, how many bytes they are.
+        buffers: what its NEXT_BUFFER opcodes push.
         repeats: what a key walk of the same stream has learned.
     """
-    candidates = [Repetition(code, sizes, each) for each in repeats.patterned if each.slot >= 0 and each.found]
+    candidates = [Repetition(code, repeats.sizes, each) for each in repeats.patterned if each.slot >= 0 and each.found]
     spans: list[_Span] = []
     repetitions: list[Repetition] = []
     for repetition in sorted(candidates, key=lambda each: each.saved, reverse=True):

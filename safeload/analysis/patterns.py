@@ -11,6 +11,7 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from safeload.analysis.nodes import ROUNDED
+from safeload.analysis.opcodes import LITERAL_LENGTH
 from safeload.analysis.segments import BUFFER, END, EXACT, NUMBER, PUT, Part
 
 if TYPE_CHECKING:
@@ -20,9 +21,8 @@ __all__ = ["Found", "Pattern"]
 
 _LONG1 = 0x8A
 _BYTES = b"\x42\x8e\x96"  # BINBYTES, BINBYTES8, BYTEARRAY8: of any length, and nobody looks at what they hold
-_WIDTHS = {0x42: 4, 0x8E: 8, 0x96: 8}
 _SHORT_BYTES = 0x43
-_SHORT_TEXTS = {0x8C: 1, 0x55: 1, 0x58: 4, 0x54: 4}  # SHORT_BINUNICODE, SHORT_BINSTRING, BINUNICODE, BINSTRING
+_SHORT_TEXTS = b"\x8c\x55\x58\x54"  # SHORT_BINUNICODE, SHORT_BINSTRING, BINUNICODE, BINSTRING
 _LONGEST_TEXT = 255
 # Bytes up to this length may be a constant that a rule asks for (the type code of an empty array), or one object in many places.
 _TINY = 1
@@ -85,7 +85,9 @@ class Pattern:
                 if part.kind != END:
                     source.append(re.escape(bytes([part.opcode])))
                 self._steps.append(
-                    _Step(re.compile(b"(?s)" + b"".join(source)), part.kind, _WIDTHS.get(part.opcode, 0), part.size)
+                    _Step(
+                        re.compile(b"(?s)" + b"".join(source)), part.kind, LITERAL_LENGTH.get(part.opcode, 0), part.size
+                    )
                 )
                 source, groups = [], 0
                 continue
@@ -151,7 +153,6 @@ def _literal(part: Part) -> tuple[bytes, bool]:
     if opcode == _SHORT_BYTES:
         literal = head + re.escape(bytes([length]))
         return (literal + b".{%d}" % length, False) if length > _TINY else (literal + b"(.{%d})" % length, True)
-    width = _SHORT_TEXTS.get(opcode)
-    if width is None or length > _LONGEST_TEXT:
+    if opcode not in _SHORT_TEXTS or length > _LONGEST_TEXT:
         raise UnsuitableError
-    return head + re.escape(length.to_bytes(width, "little")) + b"(.{%d})" % length, True
+    return head + re.escape(length.to_bytes(LITERAL_LENGTH[opcode], "little")) + b"(.{%d})" % length, True

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from safeload.analysis.nodes import ENCODE, ROUNDED, SCALARS, Node
+from safeload.analysis.opcodes import LITERAL_LENGTH
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -38,7 +39,7 @@ __all__ = [
 # Literals: a number; what is pushed as bytes, by class or by exact length; BYTEARRAY8; NEXT_BUFFER; a PUT into the next memo slot.
 NUMBER, TEXT, EXACT, ARRAY, BUFFER, PUT, END = range(7)
 NUMBERS = {0x4B: 2, 0x4D: 3, 0x4A: 5, 0x47: 9}  # BININT1, BININT2, BININT, BINFLOAT, with their arguments
-_TEXTS = {0x8C: 1, 0x43: 1, 0x55: 1, 0x58: 4, 0x42: 4, 0x54: 4, 0x8D: 8, 0x8E: 8}  # the width of the length
+_TEXTS = b"\x8c\x43\x55\x58\x42\x54\x8d\x8e"  # what is pushed as bytes
 _LONG1, BYTEARRAY8, NEXT_BUFFER = 0x8A, 0x96, 0x97
 _LONGEST = 7  # bytes of a LONG1 that weighs one
 MEMO_READS = {0x68: 1, 0x6A: 4}  # BINGET, LONG_BINGET
@@ -239,8 +240,7 @@ def put_into(code: bytes, pos: int, slot: int) -> int:
 
 def text_at(code: bytes, pos: int) -> tuple[int, int]:
     """Where the bytes of the literal at ``pos`` begin and end; behind the code if there is none."""
-    width = _TEXTS.get(code[pos]) or (8 if code[pos] == BYTEARRAY8 else 0)
-    if not width:
+    if code[pos] not in _TEXTS and code[pos] != BYTEARRAY8:
         return 0, len(code)
-    start = pos + 1 + width
+    start = pos + 1 + LITERAL_LENGTH[code[pos]]
     return start, start + int.from_bytes(code[pos + 1 : start], "little")

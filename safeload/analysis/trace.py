@@ -79,9 +79,8 @@ class Tracer:
         self.uses: list[Use] = []
         # Uses that stand for others; an empty range is where others were left out.
         self.repeated: list[range] = []
-        self.in_full: Callable[[], Tracer] | None = (
-            None  # the trace of the same stream, if something was left out of this one
-        )
+        # The trace of the same stream, if something was left out of this one.
+        self.in_full: Callable[[], Tracer] | None = None
         self._left_out = 0
         self.spellings: dict[tuple[str, str], str] = {}
         self._protocol = 0
@@ -197,14 +196,13 @@ class Tracer:
         The collector does not see what stands there (``Pdata`` in Modules/_pickle.c has no traverse function), nor the buffers, and all of it
         leads back to this tracer: it would stay in memory for good.
         """
-        done = False
         try:
             built = self._unpickler.load()
-            done = True
+        except BaseException:
+            self._start()
+            raise
         finally:
             self._buffers.load(())
-            if not done:
-                self._start()
         self._read_all = self._feed.exhausted
         self._feed.feed(b"N.")
         self._unpickler.load()
@@ -332,7 +330,6 @@ class _TracingUnpickler(pickle.Unpickler):
         super().__init__(file, encoding=encoding, errors=errors, buffers=buffers)
         self.record = record
         self._named = named
-        self._read_all = False
         self._find = find
 
     def find_class(self, module: str, name: str) -> Any:
