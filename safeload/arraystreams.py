@@ -36,6 +36,7 @@ from safeload.errors import FormatError, LimitExceededError, LoadError, Safeload
 from safeload.feed import CodeFeed
 from safeload.formats.blob import MemoryBlob
 from safeload.formats.blob_source import BlobSource
+from safeload.formats.unpacking import weight_of
 from safeload.judgements import MAX_BYTES, Judgements, Place
 from safeload.loading.unpickler import RestrictedUnpickler
 from safeload.policy.layouts import Layouts
@@ -110,6 +111,8 @@ def _walked(blob: Blob, options: Options, *, skims: bool, guesses: bool) -> _Arr
     except _GuessedError as guessed:
         with contextlib.suppress(SafeloadError):
             whole = WholeWalk(walk.pieces, guessed.guess, options)
+            if blob.budget is not None:  # unpacked opcodes are weighed before they make anything, as BlobSource does
+                blob.budget.check_objects(weight_of(whole.census.code))
             if whole.run():
                 return whole
         return _walked(blob, options, skims=skims, guesses=False)

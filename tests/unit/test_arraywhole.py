@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import io
 import re
 from typing import TYPE_CHECKING, Any
@@ -166,6 +167,16 @@ def test_hidden_code_behind_a_false_size() -> None:
     found = list(DESCRIPTION.finditer(bytes(data)))[90]
     data[found.start(1) + 1] = 0  # the description now says that the frame follows
     assert is_refused(bytes(data))
+
+
+def test_unpacked_opcodes_are_weighed_before_they_are_walked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few kilobytes of compressed opcodes would make gigabytes of objects, also where the places of arrays are guessed."""
+    body = b"\x8f" * 3_000_000 + b"e."
+    bomb = dumped(arrays(40))[:-2] + b"\x95" + len(body).to_bytes(8, "little") + body
+    monkeypatch.setattr(WholeWalk, "run", lambda _: pytest.fail("walked"))
+    report = safeload.scan(gzip.compress(bomb))
+    assert report.verdict != "clean"
+    assert "limit.unpacked-objects" in [finding.rule_id for member in report.members for finding in member.findings]
 
 
 def test_the_number_of_arrays_is_bounded() -> None:
