@@ -10,9 +10,8 @@ from pickle import DEFAULT_PROTOCOL, HIGHEST_PROTOCOL, PickleBuffer, PickleError
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from safeload.batch import Batch, Result
-    from safeload.checking import check
-    from safeload.defaults import (
+    from safeload.api.batch import Batch, Result
+    from safeload.api.defaults import (
         configure,
         configure_from_file,
         dump,
@@ -28,7 +27,9 @@ if TYPE_CHECKING:
         scan_many,
         verify_many,
     )
-    from safeload.dropin import Pickler, Unpickler
+    from safeload.api.loader import Loader
+    from safeload.api.pickle_classes import Pickler, Unpickler
+    from safeload.envelope.keys import Key, KeyEntry, KeyRing
     from safeload.errors import (
         AuditError,
         DecryptionError,
@@ -46,9 +47,8 @@ if TYPE_CHECKING:
     )
     from safeload.findings import Finding, Report, Severity, Verdict
     from safeload.formats.jsontext.registry import register_json
-    from safeload.keys import Key, KeyEntry, KeyRing
     from safeload.limits import Limits
-    from safeload.loader import Loader
+    from safeload.pipeline.check import check
     from safeload.policy import Policy
     from safeload.validate.versions import migration
 
@@ -62,10 +62,10 @@ _HOME = {
             "configure", "configure_from_file", "dump", "dump_many", "dumps", "is_safe", "load", "load_many", "loads",
             "open_fernet", "rekey_many", "scan", "scan_many", "verify_many",
         ),
-        "safeload.defaults",
+        "safeload.api.defaults",
     ),
-    **dict.fromkeys(("Batch", "Result"), "safeload.batch"),
-    **dict.fromkeys(("Pickler", "Unpickler"), "safeload.dropin"),
+    **dict.fromkeys(("Batch", "Result"), "safeload.api.batch"),
+    **dict.fromkeys(("Pickler", "Unpickler"), "safeload.api.pickle_classes"),
     **dict.fromkeys(
         (
             "AuditError", "DecryptionError", "EnvelopeError", "FormatError", "KeyProviderError", "LimitExceededError",
@@ -74,13 +74,13 @@ _HOME = {
         "safeload.errors",
     ),
     **dict.fromkeys(("Finding", "Report", "Severity", "Verdict"), "safeload.findings"),
-    **dict.fromkeys(("Key", "KeyEntry", "KeyRing"), "safeload.keys"),
-    "check": "safeload.checking",
+    **dict.fromkeys(("Key", "KeyEntry", "KeyRing"), "safeload.envelope.keys"),
+    "check": "safeload.pipeline.check",
     "Limits": "safeload.limits",
     "migration": "safeload.validate.versions",
     "register_json": "safeload.formats.jsontext.registry",
-    "Loader": "safeload.loader",
-    "Policy": "safeload.loader",
+    "Loader": "safeload.api.loader",
+    "Policy": "safeload.api.loader",
 }  # fmt: skip
 
 __all__ = [

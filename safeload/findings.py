@@ -181,3 +181,34 @@ class Report:
     def to_json(self, *, indent: int | None = 2) -> str:
         """:meth:`to_dict` as JSON text (ASCII, so that hostile names cannot steer a terminal)."""
         return json.dumps(self.to_dict(), indent=indent, ensure_ascii=True)
+
+    @property
+    def is_no_artifact(self) -> bool:
+        """Whether the file was looked at and holds nothing to load: text, an image, an empty file, a detached signature."""
+        if any(finding.rule_id == "format.empty" for finding in self.findings) or self._is_sidecar:
+            return True
+        return self.verdict is Verdict.SKIPPED and self.container == "unknown"
+
+    @property
+    def _is_sidecar(self) -> bool:
+        """A detached signature and nothing more; with anything behind it, it is an artifact that is judged."""
+        seen = self.envelope or {}
+        return seen.get("unverified_layout") == "DETACHED" and seen.get("unverified_total_size") == self.size
+
+    @property
+    def was_scanned(self) -> bool:
+        """Whether the artifact and everything inside it was judged.
+
+        Not judged: what could not be read, a Git LFS pointer, a format or an envelope that was not looked into, and what
+        is over a limit, unless something worse was seen in it before the limit was reached.
+        """
+        if not all(member.was_scanned for member in self.members):
+            return False
+        if self.verdict is Verdict.ERROR:
+            return False
+        if self.verdict is Verdict.SKIPPED:
+            return self.is_no_artifact
+        if self.verdict is Verdict.UNKNOWN:
+            serious = [finding for finding in self.findings if finding.severity > Severity.INFO]
+            return not serious or not all(finding.rule_id.startswith("limit.") for finding in serious)
+        return True

@@ -31,7 +31,7 @@ __all__ = [
 
 
 # What joblib, and the copy of it that scikit-learn had until 0.22, call the description of an array whose bytes follow it in
-# the file. A stream that names one is read by safeload.arraystreams and by nothing else.
+# the file. A stream that names one is read by safeload.pipeline.joblib.walk and by nothing else.
 ARRAY_WRAPPERS = frozenset(
     {"joblib.numpy_pickle.NumpyArrayWrapper", "sklearn.externals.joblib.numpy_pickle.NumpyArrayWrapper"}
 )

@@ -20,8 +20,8 @@ from safeload.errors import AuditError, KeyProviderError, LoadError, SafeloadErr
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
+    from safeload.facts.suites import Suite
     from safeload.findings import Finding, Verdict
-    from safeload.suites import Suite
 
 __all__ = [
     "AUDIT_NAMES",

@@ -136,7 +136,7 @@ def _explain(error: BaseException) -> int:
 
 
 def _say(message: str, hint: str = "") -> None:
-    from safeload.reports.escape import printable
+    from safeload.facts.printable import printable
 
     text = f"safeload: error: {printable(message)}\n"
     if hint:

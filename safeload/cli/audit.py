@@ -10,10 +10,10 @@ import click
 from safeload.cli.base import SETTINGS, raw_path, show, write_text
 from safeload.cli.base import command as make_command
 from safeload.cli.failure import EXIT_NO, EXIT_YES, Failure
+from safeload.cli.reports.document import Document, Line, Span
+from safeload.cli.reports.wording import count
 from safeload.errors import AuditError
-from safeload.reports.document import Document, Line, Span
-from safeload.reports.escape import json_text, printable
-from safeload.reports.wording import count
+from safeload.facts.printable import json_text, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

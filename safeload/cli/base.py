@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from safeload.reports.document import plain
-from safeload.reports.escape import printable
+from safeload.cli.reports.document import plain
+from safeload.facts.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from safeload.reports.document import Line
+    from safeload.cli.reports.document import Line
 
 __all__ = ["SETTINGS", "command", "note", "raw_path", "show", "write_text"]
 

@@ -11,9 +11,9 @@ from safeload.cli.files import open_regular, refuse_existing
 from safeload.cli.key_options import KeySource, key_options
 from safeload.cli.opening import head_of, not_opened
 from safeload.cli.policies import audit_option
+from safeload.cli.reports.wording import moment_text, size_text
 from safeload.cli.sealing import ENVELOPE_SUFFIX, Context, context_options
 from safeload.errors import EnvelopeError, LimitExceededError
-from safeload.reports.wording import moment_text, size_text
 
 __all__ = ["command"]
 

@@ -15,7 +15,7 @@ from fnmatch import fnmatchcase
 from safeload.cli.failure import Failure, os_reason
 from safeload.cli.files import kind_of
 from safeload.findings import Finding, Report, Severity, Verdict
-from safeload.locations import is_remote
+from safeload.source.locations import is_remote
 
 __all__ = ["Discovery", "Globs", "discover", "not_scanned"]
 

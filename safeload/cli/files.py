@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING, BinaryIO, Final
 
 from safeload.cli.failure import Failure, os_reason
 from safeload.errors import LimitExceededError
-from safeload.locations import is_remote
+from safeload.source.locations import is_remote
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,7 +44,7 @@ def _opener(path: str, flags: int) -> int:
 
 def _open_url(url: str) -> BinaryIO:
     from safeload.limits import DEFAULT_LIMITS
-    from safeload.locations import fetch
+    from safeload.source.locations import fetch
 
     try:
         file: BinaryIO = fetch(url, DEFAULT_LIMITS.max_artifact_bytes)  # type: ignore[assignment]

@@ -55,9 +55,9 @@ def command(
     Container, streams, every global and operation, the decompiled program, findings, envelope and verdict. Exit codes
     as for scan: 0 only if the verdict is clean.
     """
+    from safeload.cli.reports.inspection import inspection
     from safeload.cli.workers import Job, scan_files
-    from safeload.reports.escape import json_text
-    from safeload.reports.inspection import inspection
+    from safeload.facts.printable import json_text
 
     open_regular(file).close()  # its errors are about the command line, not about an artifact
     (report,) = scan_files([file], Job(policies, keys, audit, context), 1, lambda: None)

@@ -17,7 +17,7 @@ from safeload.cli.failure import Failure
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from safeload.keys import Key, KeyEntry, KeyRing
+    from safeload.envelope.keys import Key, KeyEntry, KeyRing
 
 __all__ = ["KeySource", "key_options", "private_key"]
 
@@ -49,7 +49,7 @@ class KeySource:
             Failure: no place was given.
             KeyProviderError: one of them gives no keys.
         """
-        from safeload.keys import KeyRing
+        from safeload.envelope.keys import KeyRing
 
         if not self.named:
             raise Failure("no key was given", _HINT)

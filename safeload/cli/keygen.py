@@ -14,10 +14,10 @@ from safeload.cli.base import command as make_command
 from safeload.cli.base import note, raw_path, write_text
 from safeload.cli.failure import Failure
 from safeload.cli.files import new_file, refuse_existing
-from safeload.suites import Suite
+from safeload.facts.suites import Suite
 
 if TYPE_CHECKING:
-    from safeload.keys import Key, KeyEntry
+    from safeload.envelope.keys import Key, KeyEntry
 
 __all__ = ["command"]
 
@@ -62,7 +62,7 @@ def command(
     The suite decides what it does: hs256 signs with one shared secret; ed25519 signs with a pair, so that readers
     cannot forge; hs256-fernet, hs256-gcm and ed25519-gcm encrypt too. The secret is shown only with --print.
     """
-    from safeload.keys import Key, KeyEntry
+    from safeload.envelope.keys import Key, KeyEntry
 
     entry = _existing(existing) if existing else None
     if entry is None:
@@ -80,7 +80,7 @@ def command(
 
 
 def _existing(path: str) -> KeyEntry:
-    from safeload.keys import KeyRing
+    from safeload.envelope.keys import KeyRing
 
     ring = KeyRing.from_file(path)
     if len(ring) != 1:
@@ -125,8 +125,8 @@ def _write(entry: KeyEntry, output: str | None, public: str | None, *, force: bo
 
 
 def _line(entry: KeyEntry, *, secret: bool) -> str:
-    from safeload.keys import KeyEntry
-    from safeload.keys.lines import format_entry
+    from safeload.envelope.keys import KeyEntry
+    from safeload.envelope.keys.lines import format_entry
 
     try:
         return format_entry(entry if secret else KeyEntry(entry.key.public, label=entry.label)) + "\n"

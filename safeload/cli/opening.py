@@ -9,7 +9,7 @@ from safeload.cli.files import open_regular
 from safeload.errors import MissingKeyError, SafeloadError, VerificationError
 
 if TYPE_CHECKING:
-    from safeload.keys import KeyRing
+    from safeload.envelope.keys import KeyRing
 
 __all__ = ["Head", "head_of", "not_opened"]
 

@@ -12,8 +12,8 @@ from safeload.cli.failure import Failure
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from safeload.keys import KeyRing
-    from safeload.loader import Loader
+    from safeload.api.loader import Loader
+    from safeload.envelope.keys import KeyRing
     from safeload.policy import Policy
 
 __all__ = ["audit_option", "loader", "policy_option", "resolve"]
@@ -57,6 +57,6 @@ def resolve(policies: tuple[str, ...], *, option: str = "--policy: ") -> Policy:
 
 def loader(policies: tuple[str, ...], *, keys: KeyRing | None, audit: str | None) -> Loader:
     """The loader for a command; it is used to scan and never to load."""
-    from safeload.loader import Loader
+    from safeload.api.loader import Loader
 
     return Loader(policy=resolve(policies), keys=keys, audit=audit)

@@ -12,11 +12,10 @@ from safeload.cli.failure import EXIT_NO, EXIT_NOT_SCANNED, EXIT_YES, Failure
 from safeload.cli.files import new_file
 from safeload.cli.key_options import KeySource
 from safeload.cli.policies import policy_option, resolve
+from safeload.cli.reports.document import Document, Line, Span
+from safeload.cli.reports.wording import count, distinct, headline, verdict_span
+from safeload.facts.printable import json_text, printable
 from safeload.findings import Report, Verdict
-from safeload.reports.document import Document, Line, Span
-from safeload.reports.escape import json_text, printable
-from safeload.reports.result import is_no_artifact, was_scanned
-from safeload.reports.wording import count, distinct, headline, verdict_span
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -48,7 +47,7 @@ def learn(*, files: tuple[str, ...], output: str | None, force: bool) -> int:
     Give it only artifacts that you know to be good. Nothing is learned from a malicious or damaged one. Exit code 0 if
     a policy was written, 1 if not.
     """
-    from safeload.loader import Policy
+    from safeload.api.loader import Policy
 
     paths = tuple(dict.fromkeys(files))
     for report in _scanned(paths, ()):
@@ -80,7 +79,7 @@ def _refuse(report: Report) -> None:
     Raises:
         Failure: it is malicious, damaged, or could not be judged.
     """
-    if is_no_artifact(report) or not was_scanned(report):
+    if report.is_no_artifact or not report.was_scanned:
         state = "could not be judged"
     elif report.verdict in (Verdict.MALICIOUS, Verdict.MALFORMED):
         state = str(report.verdict)
@@ -139,7 +138,7 @@ def check(*, files: tuple[str, ...], policies: tuple[str, ...], as_json: bool) -
         )
     else:
         show(_check_document(reports, unused))
-    if any(was_scanned(report) and report.verdict not in (Verdict.CLEAN, Verdict.SKIPPED) for report in reports):
+    if any(report.was_scanned and report.verdict not in (Verdict.CLEAN, Verdict.SKIPPED) for report in reports):
         return EXIT_NO
     return EXIT_YES if all(report.verdict is Verdict.CLEAN for report in reports) else EXIT_NOT_SCANNED
 
@@ -153,7 +152,7 @@ def _check_document(reports: Iterable[Report], unused: list[str]) -> Document:
     for report in reports:
         if report.verdict is Verdict.CLEAN:
             word = Span("allowed      ", "good")
-        elif was_scanned(report) and report.verdict is not Verdict.SKIPPED:
+        elif report.was_scanned and report.verdict is not Verdict.SKIPPED:
             word = Span("drift        ", "bad")
         else:
             word = verdict_span(Verdict.ERROR, 13)

@@ -13,15 +13,15 @@ from safeload.cli.files import refuse_existing
 from safeload.cli.key_options import KeySource, key_options
 from safeload.cli.opening import head_of, not_opened
 from safeload.cli.policies import audit_option
+from safeload.cli.reports.document import Line, Span
 from safeload.cli.sealing import Context, context_options
 from safeload.errors import EnvelopeError, LimitExceededError
-from safeload.locations import is_remote
-from safeload.reports.document import Line, Span
-from safeload.reports.escape import printable
+from safeload.facts.printable import printable
+from safeload.source.locations import is_remote
 
 if TYPE_CHECKING:
     from safeload.audit import Auditor
-    from safeload.keys import Key, KeyRing
+    from safeload.envelope.keys import Key, KeyRing
 
 __all__ = ["command"]
 
@@ -90,7 +90,7 @@ def _new_key(file: str | None, env: str | None) -> Key:
 
 def _rekey(path: str, ring: KeyRing, new_key: Key, context: Context, output: str | None, auditor: Auditor) -> str:
     from safeload.envelope import rekey_path, verify_path
-    from safeload.keys import KeyRing
+    from safeload.envelope.keys import KeyRing
 
     if is_remote(path):
         raise Failure(f"{path} is a URL", "seal it anew with safeload.rekey_many, or copy it here first")

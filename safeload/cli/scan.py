@@ -15,10 +15,10 @@ from safeload.cli.base import note, raw_path, show, write_text
 from safeload.cli.failure import EXIT_NO, EXIT_NOT_SCANNED, EXIT_USAGE, EXIT_YES, Failure
 from safeload.cli.key_options import KeySource, key_options
 from safeload.cli.policies import audit_option, policy_option
+from safeload.cli.reports.renderers import renderers
+from safeload.cli.reports.result import ScanResult
 from safeload.cli.sealing import Context, context_options
 from safeload.findings import Report, Verdict
-from safeload.reports.renderers import renderers
-from safeload.reports.result import ScanResult, is_no_artifact, was_scanned
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -121,16 +121,16 @@ def _scan(found: Discovery, job: Job, jobs: int | None) -> list[Report]:
             task = bar.add_task("", total=len(names))
             reports = scan_files(names, job, jobs, lambda: bar.advance(task))
     # A file in a directory that is no artifact is not worth a line; one that somebody named is.
-    return [_settled(report) for report in reports if found.files[report.path] or not is_no_artifact(report)]
+    return [_settled(report) for report in reports if found.files[report.path] or not report.is_no_artifact]
 
 
 def _settled(report: Report) -> Report:
     """What is no artifact is ``skipped``, also when it was named and is empty."""
-    return replace(report, verdict=Verdict.SKIPPED) if is_no_artifact(report) else report
+    return replace(report, verdict=Verdict.SKIPPED) if report.is_no_artifact else report
 
 
 def _write(result: ScanResult, format_name: str, output: str | None, *, quiet: bool) -> None:
-    from safeload.reports.renderers import text
+    from safeload.cli.reports.renderers import text
 
     renderer = renderers()[format_name]
     if output is None:
@@ -158,7 +158,7 @@ def exit_code(reports: Iterable[Report], fail_on: str) -> int:
     """
     code = EXIT_YES
     for report in reports:
-        scanned = was_scanned(report)
+        scanned = report.was_scanned
         if report.verdict is Verdict.MALICIOUS:
             return EXIT_NO
         if fail_on == "unknown" and scanned and report.verdict in (Verdict.UNKNOWN, Verdict.MALFORMED):

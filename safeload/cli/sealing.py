@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import BinaryIO
 
-    from safeload.keys import Key
-    from safeload.loader import Loader
+    from safeload.api.loader import Loader
+    from safeload.envelope.keys import Key
 
 __all__ = [
     "ENVELOPE_SUFFIX",
@@ -232,7 +232,7 @@ def _content(stream: BinaryIO, request: Request, judge: Loader) -> _Content:
         note(f"{request.source} does what the policy does not allow; its readers need one that does")
     if codec != _PICKLE:
         return _Content(data, codec, None)
-    from safeload.writing import manifest_claims
+    from safeload.pipeline.dump import manifest_claims
 
     return _Content(data, _PICKLE, manifest_claims(data, judge.limits) or None)
 
@@ -249,7 +249,7 @@ def _codec_of(report: Report) -> int | None:
 
 
 def _refuse_harm(source: str, report: Report) -> None:
-    from safeload.reports.wording import headline
+    from safeload.cli.reports.wording import headline
 
     if report.verdict not in (Verdict.MALICIOUS, Verdict.MALFORMED, Verdict.ERROR):
         return

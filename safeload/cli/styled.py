@@ -8,12 +8,12 @@ from __future__ import annotations
 import importlib.util
 from typing import IO, TYPE_CHECKING, Any, Final
 
-from safeload.reports.document import wrap
+from safeload.cli.reports.document import wrap
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from safeload.reports.document import Line, Style
+    from safeload.cli.reports.document import Line, Style
 
 __all__ = ["available", "progress", "show"]
 

@@ -14,18 +14,18 @@ from safeload.cli.files import open_regular
 from safeload.cli.key_options import KeySource, key_options
 from safeload.cli.opening import Head, head_of, not_opened
 from safeload.cli.policies import audit_option
+from safeload.cli.reports.document import Document, Line, Span
+from safeload.cli.reports.wording import moment_text, size_text
 from safeload.cli.sealing import SIDECAR_SUFFIX, Context, context_options, kind_option
 from safeload.errors import EnvelopeError, LimitExceededError
-from safeload.locations import is_remote
-from safeload.reports.document import Document, Line, Span
-from safeload.reports.escape import json_text, printable
-from safeload.reports.wording import moment_text, size_text
+from safeload.facts.printable import json_text, printable
+from safeload.source.locations import is_remote
 from safeload.validate.versions import CLAIM
 
 if TYPE_CHECKING:
     from safeload.audit import Auditor
     from safeload.envelope import Opened
-    from safeload.keys import KeyRing
+    from safeload.envelope.keys import KeyRing
 
 __all__ = ["command"]
 

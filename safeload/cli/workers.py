@@ -22,9 +22,9 @@ from safeload.cli.files import open_regular
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from safeload.api.loader import Loader
     from safeload.cli.key_options import KeySource
     from safeload.findings import Finding, Report
-    from safeload.loader import Loader
 
 __all__ = ["Job", "loader_of", "scan_files"]
 
@@ -169,9 +169,9 @@ def _serve(connection: Connection, job: Job, inherited: list[Connection]) -> Non
 
 def _scan_in_context(stream: BinaryIO, loader: Loader, job: Job) -> Report:
     """``Loader.scan`` for an envelope that is bound to a context."""
-    from safeload.demands import Demands
-    from safeload.scanning import scan
-    from safeload.verdict import Options
+    from safeload.pipeline.request import Demands
+    from safeload.pipeline.scan import scan
+    from safeload.pipeline.verdict import Options
 
     with loader.audit.operation("scan") as operation:
         return scan(stream, Demands(loader.keys, job.context), Options(loader.policy, loader.limits), operation)

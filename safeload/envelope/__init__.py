@@ -13,7 +13,6 @@ from safeload.envelope.sealing import seal
 from safeload.envelope.wire import CODECS, Layout, is_envelope
 
 if TYPE_CHECKING:
-    from safeload.envelope.atomic import AtomicFile
     from safeload.envelope.detached import open_detached, open_detached_path, seal_detached, verify_detached_path
     from safeload.envelope.failures import PUBLIC_MESSAGE
     from safeload.envelope.fernet import open_fernet
@@ -24,14 +23,13 @@ if TYPE_CHECKING:
     from safeload.envelope.write import seal_path, seal_to
 
 __all__ = [
-    "CODECS", "PUBLIC_MESSAGE", "AtomicFile", "Layout", "Opened", "cosign", "decrypt_to", "inspect_prelude",
+    "CODECS", "PUBLIC_MESSAGE", "Layout", "Opened", "cosign", "decrypt_to", "inspect_prelude",
     "is_envelope", "open_bytes", "open_detached", "open_detached_path", "open_fernet", "open_file", "open_path",
     "open_snapshot", "rekey", "rekey_path", "rekey_to", "seal", "seal_detached", "seal_path", "seal_to", "unsafe_open_mapped",
     "verify_detached_path", "verify_path",
 ]  # fmt: skip
 
 _LATER = {
-    "atomic": ["AtomicFile"],
     "detached": ["open_detached", "open_detached_path", "seal_detached", "verify_detached_path"],
     "failures": ["PUBLIC_MESSAGE"],
     "fernet": ["open_fernet"],

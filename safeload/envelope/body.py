@@ -25,7 +25,7 @@ from safeload.envelope.opening import (
 from safeload.envelope.primitives import index_digest
 from safeload.envelope.views import FileView, MemoryView, View
 from safeload.envelope.wire import HEADER_TAG_SIZE, Layout
-from safeload.suites import Suite
+from safeload.facts.suites import Suite
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

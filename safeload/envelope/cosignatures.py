@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from safeload.envelope.failures import refused, unverified
 from safeload.envelope.wire import COSIGNATURE_SIZE, MAX_COSIGNATURES, Prelude
-from safeload.suites import Suite
+from safeload.facts.suites import Suite
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

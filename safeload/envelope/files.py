@@ -10,13 +10,13 @@ import os
 from typing import IO, TYPE_CHECKING, Any, Final, TypeAlias, Unpack
 
 from safeload.envelope import wire
-from safeload.envelope.atomic import AtomicFile
 from safeload.envelope.body import Prepared, prepare
 from safeload.envelope.failures import refused
 from safeload.envelope.opened import Opened
 from safeload.envelope.opening import Demand, OpenOptions, make_demand, open_memory
-from safeload.envelope.parallel import Workers
 from safeload.envelope.views import FileView, View, open_descriptor, payload_memory, view_of
+from safeload.source.atomic import AtomicFile
+from safeload.source.parallel import Workers
 
 if TYPE_CHECKING:
     from safeload.envelope.keying import Keys

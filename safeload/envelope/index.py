@@ -10,11 +10,11 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from safeload.envelope.failures import unverified
-from safeload.envelope.parallel import Workers
 from safeload.envelope.parts import MemorySource, Piece, Source
 from safeload.envelope.primitives import index_digest
 from safeload.envelope.wire import DIGEST_SIZE
-from safeload.suites import Suite
+from safeload.facts.suites import Suite
+from safeload.source.parallel import Workers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -6,7 +6,7 @@ from typing import Any
 
 from safeload.envelope import wire
 from safeload.envelope.wire import CODECS, Layout
-from safeload.suites import Suite
+from safeload.facts.suites import Suite
 
 __all__ = ["inspect_prelude"]
 

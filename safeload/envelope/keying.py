@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from safeload.envelope.wire import Plan, Prelude
+    from safeload.facts.suites import Suite
     from safeload.limits import Limits
-    from safeload.suites import Suite
 
 __all__ = ["Entry", "Keys", "ReadKey", "check_header_tag", "check_limits", "select_key"]
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from safeload.envelope import claims as canonical
 from safeload.envelope.failures import refused
 from safeload.envelope.wire import CODECS, PRIVATE_CODECS, Layout, Prelude
-from safeload.suites import Suite
+from safeload.facts.suites import Suite
 
 if TYPE_CHECKING:
     from safeload.envelope.keying import Entry

@@ -20,13 +20,13 @@ from safeload.envelope.failures import refused, unverified
 from safeload.envelope.index import ChunkIndex
 from safeload.envelope.keying import Entry, Keys, check_limits, select_key
 from safeload.envelope.opened import Opened, settle
-from safeload.envelope.parallel import Workers
 from safeload.envelope.primitives import NO_BODY, Context, context_digest, index_digest, message
 from safeload.envelope.stream import BodyOpener
 from safeload.envelope.views import payload_memory
 from safeload.envelope.wire import HEADER_TAG_SIZE, Layout, Plan, Prelude
+from safeload.facts.suites import Suite
 from safeload.limits import DEFAULT_LIMITS, Limits
-from safeload.suites import Suite
+from safeload.source.parallel import Workers
 
 if TYPE_CHECKING:
     from collections.abc import Collection

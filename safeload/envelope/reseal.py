@@ -11,7 +11,6 @@ import os
 from typing import TYPE_CHECKING, Any, Unpack
 
 from safeload.envelope import wire
-from safeload.envelope.atomic import AtomicFile
 from safeload.envelope.body import Body, prepare
 from safeload.envelope.cosignatures import EMPTY
 from safeload.envelope.opening import Demand, OpenOptions, make_demand, open_memory, private_bytes
@@ -20,6 +19,7 @@ from safeload.envelope.primitives import Context, context_digest, index_digest, 
 from safeload.envelope.sealing import Draft, draft, write_envelope
 from safeload.envelope.views import FileView, View, open_descriptor, view_of
 from safeload.envelope.write import emit_to
+from safeload.source.atomic import AtomicFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

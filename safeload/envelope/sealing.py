@@ -22,7 +22,7 @@ from safeload.envelope.parts import Payload, Piece, Source, as_source
 from safeload.envelope.primitives import Context, context_digest, message
 from safeload.envelope.wire import Layout, Prelude
 from safeload.errors import EnvelopeError
-from safeload.suites import Suite
+from safeload.facts.suites import Suite
 
 __all__ = ["Draft", "Emit", "SealOptions", "draft", "seal", "write_envelope"]
 

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 from safeload.envelope.failures import refused
 from safeload.errors import LimitExceededError
-from safeload.memory import private_memory
+from safeload.source.memory import private_memory
 
 __all__ = ["FileView", "MemoryView", "SequentialView", "View", "open_descriptor", "payload_memory", "view_of"]
 

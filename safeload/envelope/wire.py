@@ -12,7 +12,7 @@ import struct
 from typing import Final, NamedTuple
 
 from safeload.envelope.failures import refused
-from safeload.suites import Suite
+from safeload.facts.suites import Suite
 
 __all__ = [
     "CODECS",

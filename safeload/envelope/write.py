@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Unpack
 
 from safeload.envelope import wire
-from safeload.envelope.atomic import AtomicFile
 from safeload.envelope.parts import Payload, Piece, as_source
 from safeload.envelope.sealing import Emit, SealOptions, draft, write_envelope
+from safeload.source.atomic import AtomicFile
 
 if TYPE_CHECKING:
     import os

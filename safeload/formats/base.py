@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from safeload.findings import Finding
-    from safeload.formats.blob import Blob
-    from safeload.formats.unpacking import Budget
     from safeload.program import Program
+    from safeload.source.blob import Blob
+    from safeload.source.unpacking import Budget
 
 __all__ = [
     "FALLBACK",

@@ -1,7 +1,7 @@
 """Pickles that carry code, written by a library of their own: what dill's and cloudpickle's codecs share.
 
 Nothing in the bytes tells such a pickle from another, so no artifact is recognised as one: what it imports says it
-(:mod:`safeload.codemakers`). Rule: the payload is a pickle stream and takes the way of pickles; the codec only says that the
+(:mod:`safeload.facts.code_makers`). Rule: the payload is a pickle stream and takes the way of pickles; the codec only says that the
 signer's grant has to say ``code``.
 """
 
@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from safeload.codemakers import import_library
 from safeload.errors import FormatError
+from safeload.facts.code_makers import import_library
 from safeload.formats.base import NO
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from safeload.formats.base import Request, WriteRequest
-    from safeload.formats.blob import Blob
+    from safeload.source.blob import Blob
 
 __all__ = ["CodePickle", "CodePickleCodec"]
 

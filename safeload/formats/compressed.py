@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from safeload.errors import FormatError, LimitExceededError, SafeloadError, TruncatedError
 from safeload.formats.base import GENERIC, NO, Member
 from safeload.formats.detect import HEAD, known_container
-from safeload.formats.spill import Spill
-from safeload.formats.unpacking import Budget, check_ratio
+from safeload.source.spill import Spill
+from safeload.source.unpacking import Budget, check_ratio
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from safeload.formats.base import Parts, Request
-    from safeload.formats.blob import Blob
-    from safeload.formats.unpacking import Decompressor
+    from safeload.source.blob import Blob
+    from safeload.source.unpacking import Decompressor
 
 __all__ = ["CONTENT", "Compressed", "missing_extra"]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from safeload.formats.blob import Blob
+    from safeload.source.blob import Blob
 
 __all__ = ["model_container"]
 

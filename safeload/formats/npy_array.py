@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from safeload.errors import FormatError
-from safeload.memory import private_memory
+from safeload.source.memory import private_memory
 
 if TYPE_CHECKING:
-    from safeload.formats.blob import Blob
     from safeload.formats.npy_header import Header
+    from safeload.source.blob import Blob
 
 __all__ = ["array_of", "checked_object_array"]
 

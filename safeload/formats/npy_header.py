@@ -12,10 +12,10 @@ import re
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from safeload.errors import FormatError, TruncatedError
-from safeload.typestrings import MAX_ITEM, type_string
+from safeload.facts.type_strings import MAX_ITEM, type_string
 
 if TYPE_CHECKING:
-    from safeload.formats.blob import Blob
+    from safeload.source.blob import Blob
 
 __all__ = ["MAGIC", "Header", "literal", "read_header"]
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn
 from safeload.errors import FormatError, LimitExceededError, TruncatedError
 
 if TYPE_CHECKING:
-    from safeload.formats.blob import Blob
     from safeload.limits import Limits
+    from safeload.source.blob import Blob
 
 __all__ = ["TarEntry", "is_tar", "read_tar"]
 

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from safeload.errors import LoadError
-from safeload.tensors import DTYPES, STORAGES
+from safeload.facts.torch_types import DTYPES, STORAGES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -14,18 +14,18 @@ import itertools
 from typing import TYPE_CHECKING, Any
 
 from safeload.errors import FormatError, SafeloadError, TruncatedError
+from safeload.facts.torch_types import DTYPES
 from safeload.formats.base import Stream
-from safeload.formats.blob import MemoryBlob
 from safeload.formats.torch_storages import Storages, mapped, pickle_reader, wrong
-from safeload.tensors import DTYPES
+from safeload.source.blob import MemoryBlob
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from safeload.findings import Finding
     from safeload.formats.base import Parts, Request
-    from safeload.formats.blob import Blob
     from safeload.program import Program
+    from safeload.source.blob import Blob
 
 __all__ = ["LegacySplit"]
 

@@ -10,18 +10,18 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from safeload.errors import FormatError, LoadError
+from safeload.facts.torch_types import DTYPES, storage_of
 from safeload.findings import Finding, Severity, Verdict
 from safeload.formats.torch_arrays import SUBSTITUTES, storage_array
 from safeload.program import Kind, StandinType
-from safeload.tensors import DTYPES, storage_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from safeload.facts.torch_types import StorageId
     from safeload.formats.base import Parts, PickleReader, Request
-    from safeload.formats.blob import Blob
     from safeload.program import Program
-    from safeload.tensors import StorageId
+    from safeload.source.blob import Blob
 
 __all__ = ["Storages", "mapped", "needs_torch", "pickle_reader", "swaps", "torch_module", "untyped_storage", "wrong"]
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from safeload.errors import FormatError, SafeloadError
+from safeload.facts.torch_types import DTYPES, STORAGES
 from safeload.formats.base import Stream
-from safeload.formats.blob import Blob, MemoryBlob
 from safeload.formats.torch_arrays import SUBSTITUTES, storage_array, tensor_array
 from safeload.formats.torch_storages import pickle_reader, torch_module, untyped_storage, wrong
 from safeload.formats.torch_tarfile import Pickles, tar_files
 from safeload.program import Kind, StandinType, global_name
-from safeload.tensors import DTYPES, STORAGES
+from safeload.source.blob import Blob, MemoryBlob
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

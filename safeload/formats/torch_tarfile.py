@@ -12,7 +12,7 @@ from safeload.errors import FormatError, SafeloadError, TruncatedError
 
 if TYPE_CHECKING:
     from safeload.formats.base import PickleReader
-    from safeload.formats.blob import Blob
+    from safeload.source.blob import Blob
 
 __all__ = ["FILES", "Pickles", "is_torch_tar", "tar_files"]
 

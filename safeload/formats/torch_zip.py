@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from safeload.formats.base import Parts, Request, Split
-    from safeload.formats.blob import Blob
     from safeload.formats.zip_reader import ZipEntry
+    from safeload.source.blob import Blob
 
 __all__ = ["is_torch_zip", "split_zip"]
 
@@ -91,7 +91,7 @@ class _Archive:
 
     def pickle(self, entry: ZipEntry, *, loading: bool) -> Blob:
         """A pickle; to be loaded, in private memory."""
-        from safeload.formats.blob import MemoryBlob
+        from safeload.source.blob import MemoryBlob
 
         blob = self.open(entry)
         return MemoryBlob(blob.read(0, entry.size)) if loading else blob

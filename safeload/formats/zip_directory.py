@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn
 from safeload.errors import FormatError, LimitExceededError
 
 if TYPE_CHECKING:
-    from safeload.formats.blob import Blob
     from safeload.limits import Limits
+    from safeload.source.blob import Blob
 
 __all__ = [
     "Directory",

@@ -10,14 +10,14 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from safeload.errors import FormatError
-from safeload.formats.unpacking import Inflate
-from safeload.memory import private_memory
+from safeload.source.memory import private_memory
+from safeload.source.unpacking import Inflate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from safeload.formats.blob import Blob
     from safeload.formats.zip_directory import ZipEntry
+    from safeload.source.blob import Blob
 
 __all__ = ["METHODS", "unpacked", "unpacked_pieces"]
 

@@ -17,11 +17,8 @@ import zlib
 from typing import TYPE_CHECKING
 
 from safeload.errors import FormatError, SafeloadError, TruncatedError
-from safeload.formats.blob import Blob, MemoryBlob
 from safeload.formats.detect import looks_like_pickle_head
-from safeload.formats.spill import Spill
 from safeload.formats.tar_reader import is_tar, read_tar
-from safeload.formats.unpacking import Budget, LazyBlob, check_ratio
 from safeload.formats.zip_directory import (
     DESCRIPTOR,
     Directory,
@@ -35,6 +32,9 @@ from safeload.formats.zip_directory import (
 )
 from safeload.formats.zip_methods import METHODS, unpacked, unpacked_pieces
 from safeload.limits import DEFAULT_LIMITS, Limits
+from safeload.source.blob import Blob, MemoryBlob
+from safeload.source.spill import Spill
+from safeload.source.unpacking import Budget, LazyBlob, check_ratio
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

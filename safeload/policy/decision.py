@@ -2,7 +2,7 @@
 
 Most programs are decided by comparing two sets: the operations they contain and the operations that are allowed
 whatever their arguments. What is left is looked at use by use, in the order of the stream, because some argument
-rules depend on what happened before (:mod:`safeload.policy.arrays`). Rule: nothing here imports or resolves a name of
+rules depend on what happened before (:mod:`safeload.policy.rules.arrays`). Rule: nothing here imports or resolves a name of
 the program, and no permission of a rule makes up for a change of a class or a computed callable.
 """
 
@@ -18,10 +18,10 @@ from safeload.program import OPERATION, Kind, Standin, StandinType, producer
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from safeload.policy.arguments import Check
-    from safeload.policy.dtypes import DType
     from safeload.policy.model import Policy
-    from safeload.policy.tensors import Tensor
+    from safeload.policy.rules.dtypes import DType
+    from safeload.policy.rules.registry import Check
+    from safeload.policy.rules.torch import Tensor
     from safeload.program import Program, Use
 
     _Rules = dict[str, list[tuple[Kind, tuple[Check, ...]]]]
@@ -286,7 +286,7 @@ def _may_call_result(policy: Policy, name: str) -> bool:
 
 def _judge(context: Context, conditional: dict[tuple[Kind, str], str], repeated: Sequence[range] = ()) -> list[Finding]:
     """Apply the argument rules to every use that has one."""
-    from safeload.policy.arguments import find_rules
+    from safeload.policy.rules import find_rules
 
     rules: _Rules = {}
     for (kind, name), condition in conditional.items():
@@ -336,7 +336,7 @@ def _stands_for_others(uses: Sequence[Use], conditional: Mapping[tuple[Kind, str
     The rules that judge them have to be ``bounded``. In the end an object has its state, and nothing else is known of it: a rule
     that meets it later cannot tell it from those that it stands for.
     """
-    from safeload.policy.arguments import find_rules, is_bounded
+    from safeload.policy.rules import find_rules, is_bounded
 
     for operation in set(map(OPERATION, uses)):
         if operation[0] not in _MAKING or not all(map(is_bounded, find_rules(conditional.get(operation, "")))):

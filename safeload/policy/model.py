@@ -218,7 +218,7 @@ class Policy:
             construct: instances may be made without ``__init__``.
             state: instances may have their state and items set.
             call: it may be called.
-            args: an argument rule for calls and constructions, see :mod:`safeload.policy.arguments`.
+            args: an argument rule for calls and constructions, see :mod:`safeload.policy.rules.arguments`.
 
         Raises:
             ValueError: a malformed name or an unknown argument rule.
@@ -355,7 +355,7 @@ def _add(rules: dict[str, Rule], more: Mapping[str, Rule]) -> None:
 
 def check_rule(rule: Rule) -> None:
     """Raise ``ValueError`` for a rule that cannot mean anything."""
-    from safeload.policy.arguments import known_rules
+    from safeload.policy.rules import known_rules
 
     module, _, attribute = rule.name.partition(":") if ":" in rule.name else rule.name.rpartition(".")
     parts = [*module.split("."), *attribute.split(".")]

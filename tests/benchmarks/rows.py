@@ -317,7 +317,8 @@ def compare(
     ``fresh``: memory that was freed goes back to the system before each turn, where the C library can do that. Whether a round gets the
     memory of the one before it, without having to touch new pages, is otherwise a matter of luck, and worth a factor of three.
     """
-    from safeload import arraystreams, pipeline
+    from safeload.pipeline import stream as pipeline
+    from safeload.pipeline.joblib import walk as arraystreams
 
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if fresh and sys.platform == "linux" else None
 

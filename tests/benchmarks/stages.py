@@ -54,7 +54,7 @@ def _workloads(effort: rows.Effort, folder: Path) -> list[tuple[str, Callable[[A
 
 
 def _print_stages(title: str, call: Callable[[Any], object], times: int) -> None:
-    from safeload.pipeline import judgements
+    from safeload.pipeline.stream import judgements
 
     now: dict[str, int] = defaultdict(int)
 

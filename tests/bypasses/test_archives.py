@@ -290,8 +290,8 @@ def test_a_schema_that_is_no_models(evil: bytes) -> None:
 
 def test_very_many_small_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """What a scan does for each file of an archive is little: it is read once, and text is not traced as a broken pickle."""
-    import safeload.analysis.trace as trace
-    from safeload.formats.blob import FileBlob
+    import safeload.engine.trace as trace
+    from safeload.source.blob import FileBlob
 
     path = tmp_path / "many.zip"
     with zipfile.ZipFile(path, "w") as archive:

@@ -305,7 +305,7 @@ CATBOOST = {
 @pytest.mark.parametrize("case", CATBOOST)
 def test_places_in_catboost_models(case: str) -> None:
     """CatBoost uses splits, nodes and trees as places in lists without a look: a changed number ends the process."""
-    from safeload.policy.catboost_model import check_model
+    from safeload.policy.models.catboost import check_model
 
     changes, expected = CATBOOST[case]
     data = catboost_file(**changes)
@@ -315,7 +315,7 @@ def test_places_in_catboost_models(case: str) -> None:
 
 def test_whole_catboost_models() -> None:
     """The same model unchanged is one that CatBoost is given, and no broken file of it stops the check with another error."""
-    from safeload.policy.catboost_model import check_model
+    from safeload.policy.models.catboost import check_model
 
     data = catboost_file()
     assert check_model(data) is None

@@ -20,11 +20,11 @@ import torch_files as files
 from pickle_parts import STOP, call, glob, proto
 
 import safeload
-from safeload.formats.blob import MemoryBlob
 from safeload.limits import DEFAULT_LIMITS
-from safeload.peeking import PickleLook
+from safeload.pipeline.polyglot import PickleLook
+from safeload.pipeline.verdict import Options
 from safeload.policy import Policy
-from safeload.verdict import Options
+from safeload.source.blob import MemoryBlob
 
 if TYPE_CHECKING:
     from collections.abc import Callable

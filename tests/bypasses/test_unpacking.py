@@ -127,7 +127,7 @@ def test_real_artifacts_that_pack_well_load(tmp_path: Any) -> None:
 
 def test_no_room_for_a_temporary_file(monkeypatch: pytest.MonkeyPatch) -> None:
     """A full disk is said as such, by a load and by a scan."""
-    import safeload.formats.spill as spill
+    import safeload.source.spill as spill
 
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
@@ -143,7 +143,7 @@ def test_no_room_for_a_temporary_file(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_was_encrypted_is_not_written_to_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     """The payload of an encrypted envelope stays in memory whatever it unpacks to; of a signed one it may be spilled."""
-    import safeload.formats.spill as spill
+    import safeload.source.spill as spill
 
     made: list[int] = []
     nameless = spill._nameless

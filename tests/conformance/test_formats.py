@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 import safeload
 from safeload.formats.base import FALLBACK, GENERIC, NO, SPECIFIC
-from safeload.formats.blob import FileBlob, MemoryBlob
 from safeload.formats.containers import codecs, detect, formats
+from safeload.source.blob import FileBlob, MemoryBlob
 
 # Formats without samples of their own: for what nobody looks into, and what envelopes name and nobody recognises.
 WITHOUT = frozenset({"unjudged", "dill", "cloudpickle"})

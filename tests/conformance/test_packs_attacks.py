@@ -364,7 +364,7 @@ def test_blocks_outside_of_their_frame(places: str, form: str, policy: Policy) -
 
 def test_blocks_outside_of_their_frame_are_checked_at_load_too(monkeypatch: pytest.MonkeyPatch, policy: Policy) -> None:
     """Where a stream does not tell the places, as when joblib keeps the bytes of arrays outside of it, the load does."""
-    from safeload.policy import tables
+    from safeload.policy.rules import pandas_arrow as tables
 
     monkeypatch.setattr(tables, "check_places", lambda *_: None)
     values = array(F8, (1, 1), bytes(8))
@@ -410,7 +410,7 @@ def test_frames_have_the_class_of_pandas(policy: Policy) -> None:
 
 def test_text_of_a_distribution_is_short(policy: Policy) -> None:
     """Distributions compile the text of their arguments: a long one takes seconds, and every object its own time."""
-    from safeload.policy.frameworks import _RV_TEMPLATE
+    from safeload.policy.rules.sklearn_scipy import _RV_TEMPLATE
 
     shapes = "".join(f"a{index}, " for index in range(5_000))
     template = _RV_TEMPLATE.format(shapes=shapes, given="loc=0, scale=1", taken="loc, scale")

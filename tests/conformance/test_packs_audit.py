@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from safeload.policy import Policy
-from safeload.policy.arguments import known_rules
 from safeload.policy.packs import load_pack, pack_names
+from safeload.policy.rules import known_rules
 from safeload.program import Kind, Program, Standin, StandinType, Use
 
 _spec = importlib.util.spec_from_file_location("pack_audit", Path(__file__).with_name("pack_audit.py"))

@@ -427,7 +427,7 @@ def test_g13_an_object_or_a_safeload_error(data):
 
 def test_g13_what_was_not_looked_at_is_not_clean(monkeypatch):
     """A scan that gives up behind many pickles says so: the next one may be the hostile one."""
-    monkeypatch.setattr("safeload.pickles._MAX_STREAMS", 5)
+    monkeypatch.setattr("safeload.pipeline.sequence._MAX_STREAMS", 5)
     assert safeload.scan(pickle.dumps(1) * 5).verdict == "clean"
     report = safeload.scan(pickle.dumps(1) * 5 + stream(EVIL))
     assert report.verdict == "unknown"

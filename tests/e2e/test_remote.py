@@ -16,7 +16,7 @@ import pytest
 
 import safeload
 from safeload import Key, KeyRing, Limits, Verdict
-from safeload.locations import RemoteFile, is_remote, local_path
+from safeload.source.locations import RemoteFile, is_remote, local_path
 
 fsspec = pytest.importorskip("fsspec")
 
@@ -304,7 +304,7 @@ def test_a_store_that_cannot_be_written(server):
 
 def test_a_store_without_whole_uploads_gets_a_move(tmp_path, monkeypatch):
     """What breaks off stays beside the target and is removed; the target is the old one."""
-    monkeypatch.setattr("safeload.locations._WHOLE", frozenset())
+    monkeypatch.setattr("safeload.source.locations._WHOLE", frozenset())
     system = fsspec.filesystem("memory")
     safeload.dump([1], "memory://moved/a")
     assert safeload.load("memory://moved/a") == [1]

@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import safeload
-from safeload.analysis.census import take_census
-from safeload.formats.sources import BytesSource
+from safeload.engine.census import take_census
 from safeload.limits import Limits
+from safeload.source.sources import BytesSource
 
 if TYPE_CHECKING:
     from collections.abc import Callable

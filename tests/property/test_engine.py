@@ -26,14 +26,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import safeload
-from safeload.analysis.census import Census, take_census
-from safeload.analysis.hashing import KeyWalk
-from safeload.analysis.shapes import is_harmless, is_plain
-from safeload.analysis.trace import Tracer
+from safeload.engine.census import Census, take_census
+from safeload.engine.cost.hashing import KeyWalk
+from safeload.engine.cost.proof import is_harmless, is_plain
+from safeload.engine.trace import Tracer
 from safeload.errors import SafeloadError
-from safeload.formats.sources import BytesSource
 from safeload.limits import DEFAULT_LIMITS
 from safeload.program import Kind
+from safeload.source.sources import BytesSource
 
 # Why safeload refuses what the C unpickler accepts (from bytes), by the error's code.
 DIFFERENCES = {

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from safeload.envelope import Layout, Opened, is_envelope, open_bytes, open_fernet, open_file, seal
 from safeload.envelope import claims as canonical
+from safeload.envelope.keys import Key, SecretKey
 from safeload.envelope.primitives import context_digest, message
 from safeload.envelope.wire import MAGIC, plan_of, unpack
 from safeload.errors import EnvelopeError, SafeloadError
-from safeload.keys import Key, SecretKey
-from safeload.suites import Suite
+from safeload.facts.suites import Suite
 
 KEYS = {suite.label: Key.generate(suite) for suite in Suite}
 LAYOUTS = [

@@ -231,7 +231,7 @@ def test_a_file_that_changes_while_it_is_read(monkeypatch, tmp_path, change, aud
     data = pickle.dumps([b"x" * 200_000, "end"])
     path.write_bytes(data)
     os.utime(path, ns=(1, 1))
-    import safeload.formats.sources as sources
+    import safeload.source.sources as sources
 
     read = sources._read
 

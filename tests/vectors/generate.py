@@ -19,10 +19,10 @@ from typing import Any
 
 from safeload.envelope import Layout, wire
 from safeload.envelope.cosignatures import make_slots
+from safeload.envelope.keys import Key, SecretKey, SigningKey
 from safeload.envelope.parts import MemorySource
 from safeload.envelope.sealing import Draft, draft, write_envelope
-from safeload.keys import Key, SecretKey, SigningKey
-from safeload.suites import Suite
+from safeload.facts.suites import Suite
 
 NOW = 1_800_000_000_000_000
 CONTEXT = ["model", "fraud-2027"]
@@ -52,7 +52,7 @@ def fernet(key: bytes, payload: bytes, seconds: int) -> bytes:
     encryptor = Cipher(algorithms.AES(key[16:]), modes.CBC(iv)).encryptor()
     body = encryptor.update(payload + bytes([pad]) * pad) + encryptor.finalize()
     signed = b"\x80" + struct.pack(">Q", seconds) + iv + body
-    from safeload.keys.hkdf import Mac
+    from safeload.envelope.keys.hkdf import Mac
 
     return base64.urlsafe_b64encode(signed + Mac(key[:16]).digest(signed))
 

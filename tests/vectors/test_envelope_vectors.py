@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from safeload.envelope import decrypt_to, open_bytes, open_file, open_path, open_snapshot, verify_path
+from safeload.envelope.keys import Key, KeyRing
 from safeload.errors import EnvelopeError, LimitExceededError, MissingKeyError, SafeloadError
-from safeload.keys import Key, KeyRing
 
 DIRECTORY = Path(__file__).parent / "envelope"
 FILES = sorted(DIRECTORY.glob("*.json"))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from safeload.formats.base import Format, WriteRequest
-    from safeload.formats.blob import Blob
+    from safeload.source.blob import Blob
 
 __all__ = ["Codec", "codecs", "detect", "formats"]
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from safeload.findings import Finding
     from safeload.formats.base import Parts, Request, Stream, WriteRequest
-    from safeload.formats.blob import Blob
+    from safeload.source.blob import Blob
 
 __all__ = ["CODECS", "FORMAT"]
 

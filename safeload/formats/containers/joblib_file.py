@@ -1,6 +1,6 @@
 """joblib files: a pickle with the bytes of its arrays between the opcodes, maybe compressed as a whole.
 
-How such a stream is read is :mod:`safeload.arraystreams`'s; nothing at its start tells it from a pickle, so whoever judges a
+How such a stream is read is :mod:`safeload.pipeline.joblib.walk`'s; nothing at its start tells it from a pickle, so whoever judges a
 pickle finds out. Versions 0.10 and later of joblib write it.
 """
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from safeload.formats.base import Parts, Request, WriteRequest
-    from safeload.formats.blob import Blob
+    from safeload.source.blob import Blob
 
 __all__ = ["CODECS", "FORMAT"]
 

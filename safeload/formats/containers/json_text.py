@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from safeload.formats.base import Parts, Request, WriteRequest
-    from safeload.formats.blob import Blob
+    from safeload.source.blob import Blob
 
 __all__ = ["CODECS", "FORMAT"]
 

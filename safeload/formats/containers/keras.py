@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any
 from safeload.errors import FormatError, LimitExceededError, SafeloadError
 from safeload.findings import Finding, Severity, Verdict
 from safeload.formats.base import NO, SPECIFIC, Member
-from safeload.formats.blob import MemoryBlob
 from safeload.formats.keras.config import judge_config, read_json
 from safeload.formats.pickled_bytes import seems_pickled
 from safeload.formats.zip_reader import ZipReader, zip_names
+from safeload.source.blob import MemoryBlob
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from safeload.formats.base import Parts, Request
-    from safeload.formats.blob import Blob
     from safeload.formats.zip_reader import ZipEntry
+    from safeload.source.blob import Blob
 
 __all__ = ["FORMAT"]
 

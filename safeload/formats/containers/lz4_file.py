@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from safeload.formats.compressed import Compressed, missing_extra
 
 if TYPE_CHECKING:
-    from safeload.formats.unpacking import Decompressor
+    from safeload.source.unpacking import Decompressor
 
 __all__ = ["FORMAT"]
 

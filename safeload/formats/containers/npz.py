@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from safeload.errors import FormatError
 from safeload.formats.archives import no_member
 from safeload.formats.base import NO, SPECIFIC, Stream
-from safeload.formats.blob import MemoryBlob
 from safeload.formats.npy_array import array_of, checked_object_array
 from safeload.formats.npy_header import Header, read_header
 from safeload.formats.zip_reader import ZipReader, zip_names
+from safeload.source.blob import MemoryBlob
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from safeload.formats.base import Parts, Request, WriteRequest
-    from safeload.formats.blob import Blob
     from safeload.formats.zip_reader import ZipEntry
+    from safeload.source.blob import Blob
 
 __all__ = ["CODECS", "FORMAT"]
 

@@ -14,17 +14,17 @@ import math
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from safeload.errors import FormatError, LimitExceededError
+from safeload.facts.torch_types import DTYPES
 from safeload.formats.archives import no_member
 from safeload.formats.base import NO, SPECIFIC
 from safeload.formats.detect import HEAD, begins_safetensors
 from safeload.formats.torch_arrays import numpy_dtype
-from safeload.tensors import DTYPES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from safeload.formats.base import Parts, Request, WriteRequest
-    from safeload.formats.blob import Blob
+    from safeload.source.blob import Blob
 
 __all__ = ["CODECS", "FORMAT"]
 

@@ -15,7 +15,7 @@ from safeload.formats.tar_reader import is_tar, read_tar
 
 if TYPE_CHECKING:
     from safeload.formats.base import Request
-    from safeload.formats.blob import Blob
+    from safeload.source.blob import Blob
 
 __all__ = ["FORMAT"]
 

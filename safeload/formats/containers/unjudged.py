@@ -14,7 +14,7 @@ from safeload.formats.models import model_container
 
 if TYPE_CHECKING:
     from safeload.formats.base import Request
-    from safeload.formats.blob import Blob
+    from safeload.source.blob import Blob
 
 __all__ = ["FORMAT"]
 

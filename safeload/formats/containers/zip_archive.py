@@ -13,8 +13,8 @@ from safeload.formats.zip_reader import ZipReader, has_zip_behind, is_zip
 
 if TYPE_CHECKING:
     from safeload.formats.base import Request
-    from safeload.formats.blob import Blob
     from safeload.formats.zip_reader import ZipEntry
+    from safeload.source.blob import Blob
 
 __all__ = ["FORMAT"]
 

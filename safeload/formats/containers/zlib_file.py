@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from safeload.formats.compressed import Compressed
-from safeload.formats.unpacking import Inflate
+from safeload.source.unpacking import Inflate
 
 __all__ = ["FORMAT"]
 

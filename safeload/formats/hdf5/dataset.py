@@ -15,7 +15,7 @@ from safeload.formats.hdf5.box import box_of
 from safeload.formats.hdf5.chunks import Filter, check_filters, unpack
 from safeload.formats.hdf5.guard import ARRAYS, BY_BTREE
 from safeload.formats.hdf5.types import Layout, layout_of, same_bytes
-from safeload.formats.unpacking import LARGE_FROM, RATIO_FROM
+from safeload.source.unpacking import LARGE_FROM, RATIO_FROM
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

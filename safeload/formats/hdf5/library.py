@@ -15,7 +15,7 @@ from safeload.errors import FormatError, SafeloadError, TruncatedError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from safeload.formats.blob import Blob
+    from safeload.source.blob import Blob
 
 __all__ = ["MAGIC", "Library", "end_of_file", "find_signature"]
 

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 from safeload.errors import LimitExceededError
 from safeload.findings import Finding, Severity, Verdict
 from safeload.formats.base import Stream
-from safeload.formats.blob import MemoryBlob
 from safeload.formats.detect import looks_like_pickle_head
 from safeload.formats.hdf5.dataset import Dataset
 from safeload.formats.hdf5.group import Group
 from safeload.formats.pickled_bytes import Effort, pickles_in
+from safeload.source.blob import MemoryBlob
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from safeload.collisions import longest_probe
 from safeload.errors import FormatError, LimitExceededError
+from safeload.facts.hash_probes import longest_probe
 from safeload.formats.jsontext import groups, registry, scalars
 from safeload.formats.jsontext.form import MARKER, Kind, MisfitError, expect, pointer
 

@@ -10,7 +10,7 @@ import sys
 from typing import TYPE_CHECKING, Any, Final
 
 from safeload.errors import LimitExceededError
-from safeload.expansion import expanded
+from safeload.facts.expansion import expanded
 from safeload.formats.jsontext import groups, registry, scalars
 from safeload.formats.jsontext.form import MisfitError, pointer
 from safeload.formats.jsontext.parse import check_depth, fast_backend

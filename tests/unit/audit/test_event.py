@@ -25,8 +25,8 @@ from safeload.audit.event import (
     new_id,
 )
 from safeload.audit.testing import assert_valid, capture, event_schema
+from safeload.facts.suites import Suite
 from safeload.findings import Finding, Severity, Verdict
-from safeload.suites import Suite
 
 SHA = "ab" * 32
 

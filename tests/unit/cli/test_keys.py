@@ -6,8 +6,8 @@ import pytest
 
 from safeload.cli.failure import Failure
 from safeload.cli.key_options import KeySource, private_key
-from safeload.keys import Key, KeyEntry
-from safeload.keys.lines import format_lines
+from safeload.envelope.keys import Key, KeyEntry
+from safeload.envelope.keys.lines import format_lines
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from safeload.envelope import Layout
-from safeload.keys import Key
+from safeload.envelope.keys import Key
 
 LAYOUTS = [
     ("hs256", Layout.INLINE), ("hs256", Layout.INDEXED), ("hs256-fernet", Layout.INLINE), ("hs256-gcm", Layout.STREAM),

@@ -449,7 +449,7 @@ def test_without_threads(keys: dict[str, Any], monkeypatch: pytest.MonkeyPatch) 
 
 def test_error_in_a_thread_reaches_the_caller(keys: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """A wrong chunk found by any thread is the caller's error, and no thread stays behind."""
-    from safeload.envelope import parallel
+    from safeload.source import parallel
 
     monkeypatch.setattr(parallel, "cpu_count", lambda: 4)
     data = bytearray(seal(os.urandom(8 << 20), keys["hs256"]))

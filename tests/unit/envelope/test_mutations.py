@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from safeload.envelope import PUBLIC_MESSAGE, Layout, open_bytes, open_detached, seal, seal_detached
+from safeload.envelope.keys import Key, KeyRing
 from safeload.errors import DecryptionError, EnvelopeError, LimitExceededError, VerificationError
-from safeload.keys import Key, KeyRing
 
 REFUSALS = (EnvelopeError, LimitExceededError)
 

@@ -25,11 +25,11 @@ from safeload.envelope import (
     unsafe_open_mapped,
     verify_detached_path,
 )
+from safeload.envelope.keys import Key, KeyRing, SigningKey
 from safeload.envelope.primitives import ChunkCipher, context_digest, index_digest, message
 from safeload.errors import DecryptionError, EnvelopeError, LimitExceededError, VerificationError
-from safeload.keys import Key, KeyRing, SigningKey
+from safeload.facts.suites import Suite
 from safeload.limits import Limits
-from safeload.suites import Suite
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from safeload.envelope import Layout, Opened, inspect_prelude, is_envelope, open_bytes, seal
+from safeload.envelope.keys import Key, KeyRing
 from safeload.envelope.wire import PRELUDE_SIZE, plan_of, unpack
 from safeload.errors import EnvelopeError, VerificationError
-from safeload.keys import Key, KeyRing
 
 CHUNK = 1 << 16
 

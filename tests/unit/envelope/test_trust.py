@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from safeload.envelope import cosign, open_bytes, seal
+from safeload.envelope.keys import Key, KeyEntry, KeyRing
 from safeload.errors import EnvelopeError, LimitExceededError, MissingKeyError, VerificationError
-from safeload.keys import Key, KeyEntry, KeyRing
+from safeload.facts.suites import Suite
 from safeload.limits import Limits
-from safeload.suites import Suite
 
 DAY = 86_400_000_000
 

@@ -19,8 +19,8 @@ import pytest
 
 import safeload
 from safeload import Key, KeyEntry, KeyRing
-from safeload.analysis.functions import functions_of
-from safeload.codemakers import family, family_of
+from safeload.engine.code_objects import functions_of
+from safeload.facts.code_makers import family, family_of
 from safeload.program import Kind, Program, Use
 
 CODECS = ("dill", "cloudpickle")

@@ -29,12 +29,12 @@ import pytest
 
 import safeload
 from safeload.errors import FormatError, LimitExceededError, LoadError, PolicyError, SafeloadError
-from safeload.formats.blob import MemoryBlob
 from safeload.formats.containers.json_text import FORMAT
 from safeload.formats.jsontext import parse, registry
 from safeload.formats.jsontext import parse as parse_text
 from safeload.formats.jsontext.parse import _parse_exact, _parse_fast
 from safeload.limits import DEFAULT_LIMITS, Limits
+from safeload.source.blob import MemoryBlob
 
 
 @pytest.fixture(autouse=True)
@@ -417,9 +417,7 @@ def test_mistakes_in_registering(cls, options, error):
 )  # fmt: skip
 def test_other_texts_are_not_taken_for_json(text):
     """A file that is no artifact is not listed when a directory is scanned."""
-    from safeload.reports.result import is_no_artifact
-
-    assert is_no_artifact(safeload.scan(text.encode()))
+    assert safeload.scan(text.encode()).is_no_artifact
 
 
 @pytest.mark.parametrize(
@@ -430,10 +428,8 @@ def test_other_texts_are_not_taken_for_json(text):
 )  # fmt: skip
 def test_what_begins_like_json_and_is_none(text):
     """INI files with odd sections, JSON with comments, lines of JSON: no artifacts in a directory; a load says where it stops being JSON."""
-    from safeload.reports.result import is_no_artifact
-
     report = safeload.scan(text.encode())
-    assert is_no_artifact(report)
+    assert report.is_no_artifact
     with pytest.raises(FormatError, match=r"line \d+, (column|byte) \d+"):
         safeload.loads(text.encode())
 
@@ -737,7 +733,7 @@ def test_only_the_exact_name_is_known(name):
     report = safeload.scan(data)
     assert report.verdict == "unknown"
     assert all(found.isascii() and len(found) < 1_000 for found in report.globals)
-    assert set(sys.modules) - before <= {"safeload.scanning"}
+    assert set(sys.modules) - before <= {"safeload.pipeline.scan"}
 
 
 def test_a_policy_can_admit_a_name_for_scans():

@@ -7,8 +7,8 @@ import pickle
 import pytest
 
 import safeload
-from safeload.formats.blob import MemoryBlob
 from safeload.formats.models import model_container
+from safeload.source.blob import MemoryBlob
 
 
 def field(number: int, value: bytes | int) -> bytes:

@@ -15,8 +15,8 @@ from hypothesis.extra import numpy as hnp
 
 import safeload
 from safeload.errors import FormatError, LimitExceededError, SafeloadError, TruncatedError
-from safeload.formats.blob import MemoryBlob
 from safeload.formats.npy_header import literal, read_header
+from safeload.source.blob import MemoryBlob
 
 if TYPE_CHECKING:
     from pathlib import Path

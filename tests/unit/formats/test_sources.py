@@ -18,7 +18,7 @@ import pytest
 
 import safeload
 from safeload.errors import FormatError, LimitExceededError, TruncatedError
-from safeload.formats.sources import FileSource, FlowSource, source_for_file
+from safeload.source.sources import FileSource, FlowSource, source_for_file
 
 OBJECTS = [
     {"a": 1, "b": [1.5, None, True], "text": "é" * 300},
@@ -278,7 +278,7 @@ def test_an_announced_length_takes_no_memory(make, opcode, length):
 
 def test_steps_of_a_large_literal_from_a_flow(monkeypatch):
     """A literal that is longer than one step arrives whole."""
-    monkeypatch.setattr("safeload.formats.sources._READ_STEP", 1 << 16)
+    monkeypatch.setattr("safeload.source.sources._READ_STEP", 1 << 16)
     large = os.urandom(1_000_003)
     assert safeload.load(Minimal(pickle.dumps(large))) == large
     assert FlowSource(Minimal(large)).rest(1 << 30) == large

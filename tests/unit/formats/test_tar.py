@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 import safeload
 from safeload.errors import FormatError, LimitExceededError, SafeloadError, TruncatedError
-from safeload.formats.blob import MemoryBlob
 from safeload.formats.tar_reader import is_tar, read_tar
 from safeload.limits import DEFAULT_LIMITS, Limits
+from safeload.source.blob import MemoryBlob
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from safeload.errors import FormatError, LimitExceededError, SafeloadError
-from safeload.formats.blob import FileBlob, MemoryBlob
 from safeload.formats.zip_reader import ZipReader, has_zip_behind, is_zip, zip_names
 from safeload.limits import Limits
+from safeload.source.blob import FileBlob, MemoryBlob
 
 FILES = {"a.txt": b"hello" * 100, "d/b.bin": bytes(range(256)) * 20, "empty": b""}
 

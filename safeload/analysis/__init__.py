@@ -1,1 +1,0 @@
-"""Census, trace, program and fickling gate: judge a stream without running it."""

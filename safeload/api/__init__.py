@@ -1,0 +1,1 @@
+"""What a program calls: the loader, the process default, pickle's classes, batches."""

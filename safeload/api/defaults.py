@@ -1,0 +1,201 @@
+"""The process's default loader, behind the functions of the package's top level.
+
+Rule: it is replaced as a whole, never changed, and a change leaves an audit event.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import TYPE_CHECKING, Any
+
+from safeload.api.loader import Loader
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from safeload.api.batch import Batch
+    from safeload.envelope.keys import Key
+    from safeload.findings import Report
+    from safeload.limits import Limits
+
+__all__ = [
+    "configure",
+    "configure_from_file",
+    "current",
+    "dump",
+    "dump_many",
+    "dumps",
+    "is_safe",
+    "load",
+    "load_many",
+    "loader_with",
+    "loads",
+    "open_fernet",
+    "rekey_many",
+    "scan",
+    "scan_many",
+    "verify_many",
+]
+
+_lock = threading.Lock()
+_loader: Loader | None = None
+
+
+def current() -> Loader:
+    """The default loader; made on first use."""
+    global _loader  # noqa: PLW0603 - this module's one piece of state
+    if _loader is None:
+        with _lock:
+            if _loader is None:
+                _loader = Loader()
+    return _loader
+
+
+def configure(*, policy: Any = None, keys: Any = None, audit: Any = None, limits: Limits | None = None) -> Loader:
+    """Make the default loader of the process one with these choices; what is not given is the default again."""
+    return _install(Loader(policy=policy, keys=keys, audit=audit, limits=limits))
+
+
+def configure_from_file(path: str | os.PathLike[str], *, keys: Any = None) -> Loader:
+    """Make the default loader one with the choices of a ``safeload.toml`` or of ``[tool.safeload]`` in a pyproject.toml.
+
+    Args:
+        path: the file. It says which signer may do what; it never holds keys.
+        keys: the key ring.
+
+    Raises:
+        ValueError: the file has a mistake; the message names the line.
+        OSError: it cannot be read.
+    """
+    from safeload.policy import load_config
+
+    config = load_config(os.fspath(path))
+    audit = list(config.audit) or None
+    return _install(Loader(policy=config.policy, keys=keys, audit=audit, limits=config.limits, signers=config.signers))
+
+
+def _install(loader: Loader) -> Loader:
+    global _loader  # noqa: PLW0603
+    before = current()
+    # Both trails hear of it: the one that ends and the one that begins.
+    with (
+        before.audit.operation("policy", action="configure", policy_digest=loader.policy.digest),
+        loader.audit.operation("policy", action="configure", policy_digest=loader.policy.digest),
+        _lock,
+    ):
+        _loader = loader
+    return loader
+
+
+def loader_with(**choices: Any) -> Loader:
+    """The default loader, or one like it with the given (not ``None``) choices instead."""
+    given = {name: value for name, value in choices.items() if value is not None}
+    loader = current()
+    if not given:
+        return loader
+    kept = {
+        "policy": loader.policy,
+        "keys": loader.keys,
+        "audit": loader.audit,
+        "limits": loader.limits,
+        "signers": loader.signers,
+    }
+    return Loader(**{**kept, **given})
+
+
+_NOT_GIVEN: Any = object()
+
+
+def _file(options: dict[str, Any]) -> Any:
+    """Pickle calls it ``file``; programs that say ``load(file=f)`` keep working."""
+    try:
+        return options.pop("file")
+    except KeyError:
+        raise TypeError("a path or an open binary file is required") from None
+
+
+def load(source: Any = _NOT_GIVEN, **options: Any) -> Any:
+    """Load from a path or file; see :meth:`safeload.Loader.load`."""
+    if source is _NOT_GIVEN:
+        source = _file(options)
+    return current().load(source, **options)
+
+
+def loads(data: Any, /, **options: Any) -> Any:
+    """Load from bytes; see :meth:`safeload.Loader.loads`."""
+    return current().loads(data, **options)
+
+
+def dump(obj: Any, target: Any = _NOT_GIVEN, protocol: int | None = None, **options: Any) -> None:
+    """Write to a path or file; see :meth:`safeload.Loader.dump`."""
+    if target is _NOT_GIVEN:
+        target = _file(options)
+    current().dump(obj, target, protocol, **options)
+
+
+def dumps(obj: Any, protocol: int | None = None, **options: Any) -> bytes:
+    """Write to bytes; see :meth:`safeload.Loader.dumps`."""
+    return current().dumps(obj, protocol, **options)
+
+
+def scan(
+    source: Any, *, policy: Any = None, keys: Any = None, limits: Limits | None = None, context: Any = None
+) -> Report:
+    """Report on an artifact without loading it; see :meth:`safeload.Loader.scan`."""
+    return current().scan(source, policy=policy, keys=keys, limits=limits, context=context)
+
+
+def open_fernet(token: bytes | str, key: Any, **options: Any) -> Any:
+    """Load the payload of a plain Fernet token; see :meth:`safeload.Loader.open_fernet`."""
+    return current().open_fernet(token, key, **options)
+
+
+def load_many(sources: Iterable[Any], **options: Any) -> Batch:
+    """Load many artifacts; see :meth:`safeload.Loader.load_many`."""
+    return current().load_many(sources, **options)
+
+
+def scan_many(sources: Iterable[Any], **options: Any) -> Batch:
+    """Report on many artifacts; see :meth:`safeload.Loader.scan_many`."""
+    return current().scan_many(sources, **options)
+
+
+def verify_many(sources: Iterable[Any], **options: Any) -> Batch:
+    """Verify many envelopes; see :meth:`safeload.Loader.verify_many`."""
+    return current().verify_many(sources, **options)
+
+
+def rekey_many(sources: Iterable[Any], new_key: Key | str, **options: Any) -> Batch:
+    """Seal many envelopes anew; see :meth:`safeload.Loader.rekey_many`."""
+    return current().rekey_many(sources, new_key, **options)
+
+
+def dump_many(items: Iterable[tuple[Any, Any]], **options: Any) -> Batch:
+    """Write many objects; see :meth:`safeload.Loader.dump_many`."""
+    return current().dump_many(items, **options)
+
+
+def is_safe(source: Any, **options: Any) -> bool:
+    """Whether :func:`scan` finds ``source`` clean."""
+    return scan(source, **options).verdict == "clean"
+
+
+def _document(function: Callable[..., Any], method: Callable[..., Any]) -> None:
+    function.__doc__ = method.__doc__
+
+
+for _function, _method in (
+    (load, Loader.load),
+    (loads, Loader.loads),
+    (dump, Loader.dump),
+    (open_fernet, Loader.open_fernet),
+    (dumps, Loader.dumps),
+    (scan, Loader.scan),
+    (load_many, Loader.load_many),
+    (scan_many, Loader.scan_many),
+    (verify_many, Loader.verify_many),
+    (rekey_many, Loader.rekey_many),
+    (dump_many, Loader.dump_many),
+):
+    _document(_function, _method)

@@ -1,0 +1,1 @@
+"""What a traced stream would cost the process that loads it: hashing, depth, expansion."""

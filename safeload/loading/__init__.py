@@ -1,1 +1,0 @@
-"""The restricted load by CPython's own C unpickler."""

@@ -1,0 +1,189 @@
+"""What is known of an artifact that was taken apart: its report, whether it is clean, and its object.
+
+Rule: the object is rebuilt from what was judged, and only if all of it is clean.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from safeload.errors import FormatError, LoadError, SafeloadError
+from safeload.findings import Finding, Report, Severity, Verdict, worst_verdict
+from safeload.pipeline.joblib.walk import load_arrays
+from safeload.pipeline.rebuild import load_code, load_data
+from safeload.pipeline.sequence import finding_of, internal_error
+from safeload.pipeline.verdict import refusal, report_of
+from safeload.source.blob import MemoryBlob
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from safeload.audit import Operation
+    from safeload.formats.base import Split
+    from safeload.pipeline.verdict import Judgement, Options
+    from safeload.source.blob import Blob
+
+__all__ = ["Examined", "no_artifact"]
+
+
+class Examined:
+    """An artifact that was taken apart and judged.
+
+    Attributes:
+        name: what the container around it calls it, ``""`` for none. ``blob``: its bytes.
+        container: what it is.
+        judgements: of its streams, with the ``options`` under which each was judged.
+        members: the artifacts in it.
+        findings: about it as a whole.
+        needed: whether the rebuild will ask for it.
+    """
+
+    __slots__ = ("_digest", "blob", "container", "error", "findings", "internal", "judgements", "members", "mmap", "name", "needed", "options",
+                 "size", "split")  # fmt: skip
+
+    def __init__(self, name: str, blob: Blob, *, mmap: bool = False, needed: bool = True) -> None:
+        self.mmap = mmap
+        self.name = name
+        self.blob = blob
+        self.size = blob.size
+        self._digest: str | None = None
+        self.container = "unknown"
+        self.split: Split | None = None
+        self.judgements: list[Judgement] = []
+        self.options: list[Options] = []
+        self.members: list[Examined] = []
+        self.findings: list[Finding] = []
+        self.error: SafeloadError | None = None
+        self.internal: Exception | None = None
+        self.needed = needed
+
+    def fail(self, error: SafeloadError, location: str = "") -> None:
+        """Note what refused; the first error is the one that a load raises."""
+        self.findings.append(finding_of(error, location))
+        if self.error is None:
+            self.error = error
+
+    def settle(self) -> None:
+        """Nothing but the report is wanted any more: take what it says about the bytes, and let go of them."""
+        known = self.container != "unknown" or self.members or self.error is not None
+        self._digest = self.digest() if known else ""
+        self.blob.release()
+        self.blob, self.split = MemoryBlob(b""), None
+        self.judgements = [judgement.settled() for judgement in self.judgements]
+
+    def digest(self) -> str:
+        """SHA-256 of the bytes, hex; ``""`` if they cannot be unpacked."""
+        if self._digest is None:
+            digest = hashlib.sha256()
+            try:
+                for chunk in self.blob.chunks():
+                    digest.update(chunk)
+                self._digest = digest.hexdigest()
+            except SafeloadError:
+                self._digest = ""
+        return self._digest
+
+    def report(self, **facts: Any) -> Report:
+        """Everything known, members included; ``facts`` are further attributes of :class:`Report`."""
+        reports = ((member, member.report(path=member.name, size=member.size)) for member in self.members)
+        kept = tuple(replace(report, sha256=member.digest()) for member, report in reports if not report.is_no_artifact)
+        facts = {"container": self.container, **facts}
+        report = report_of(self.judgements, findings=self.findings, **facts)
+        named = getattr(self.split, "globals", ())  # by the format itself, not in a stream
+        if named:
+            report = replace(report, globals=tuple(dict.fromkeys((*report.globals, *named))))
+        if not self.members:
+            return report
+        if not kept and not self.judgements and not self.findings:
+            finding = no_artifact("holds no artifact of a format that safeload knows")
+            return replace(report, verdict=Verdict.SKIPPED, findings=(finding,), container="unknown")
+        verdict = worst_verdict(report.verdict, *(member.verdict for member in kept))
+        return replace(report, verdict=verdict, members=kept)
+
+    def clean(self) -> bool:
+        """Whether nothing in it, and in its members, speaks against loading it."""
+        if not self.needed and self._is_no_artifact():
+            return True
+        findings = [*self.findings, *(finding for judgement in self.judgements for finding in judgement.findings)]
+        return all(finding.verdict is Verdict.CLEAN for finding in findings) and all(
+            member.clean() for member in self.members
+        )
+
+    def _is_no_artifact(self) -> bool:
+        """Whether it was looked at, and is of no format that anything loads."""
+        return (
+            self.error is None
+            and not self.judgements
+            and {finding.rule_id for finding in self.findings} == {"format.unknown"}
+        )
+
+    def refuse(self) -> None:
+        """Raise unless everything is clean.
+
+        Raises:
+            SafeloadError: the error that stopped a check, or a :class:`PolicyError` with the whole report.
+        """
+        if self.clean():
+            return
+        for part in self.parts():
+            if part.internal is not None:
+                raise FormatError(str(internal_error(part.internal).message), code="internal.error") from part.internal
+            if part.error is not None:
+                part.error.report = part.error.report or self.report()
+                raise part.error
+        raise refusal(self.report())
+
+    def parts(self) -> Iterator[Examined]:
+        """The artifact and everything in it."""
+        yield self
+        for member in self.members:
+            yield from member.parts()
+
+    def rebuild(self, operation: Operation) -> Any:
+        """The object.
+
+        Raises:
+            SafeloadError: it is not clean, or the bytes turn out not to be what they announced.
+        """
+        self.refuse()
+        with operation.child("load"):
+            return self.rebuilt()
+
+    def rebuilt(self) -> Any:
+        """The object of an artifact that :meth:`refuse` has let pass."""
+        if self.split is None:
+            return self.stream(0)
+        try:
+            return self.split.rebuild(self)
+        except SafeloadError:
+            raise
+        except Exception as error:
+            raise LoadError.wrap(error) from error
+
+    def stream(
+        self,
+        index: int,
+        *,
+        persistent_load: Callable[[Any], Any] | None = None,
+        substitutes: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """See :class:`~safeload.formats.base.Parts`."""
+        judgement = self.judgements[index]
+        options = self.options[index]._replace(persistent_load=persistent_load)
+        stream = self.split.streams[index] if self.split is not None else None
+        if stream is not None and stream.arrays:
+            return load_arrays(judgement, options, stream.blob, mmap=self.mmap)
+        if judgement.census.has_code:
+            return load_code(judgement, options, substitutes)
+        return load_data(judgement.census, options)
+
+    def member(self, index: int) -> Any:
+        """See :class:`~safeload.formats.base.Parts`."""
+        return self.members[index].rebuilt()
+
+
+def no_artifact(what: str) -> Finding:
+    """The finding for what was looked at and holds nothing to load."""
+    return Finding("format.unknown", Severity.INFO, what, verdict=Verdict.SKIPPED)

@@ -1,0 +1,1 @@
+"""Streams with array bytes between their opcodes, as joblib writes them."""

@@ -1,0 +1,217 @@
+"""The load: from a clean judgement to the object, by the restricted C unpickler.
+
+Rule: what is loaded is the code and the buffers that were judged. Names are resolved, and checked to be what the policy
+meant, before the first opcode runs.
+"""
+
+from __future__ import annotations
+
+import io
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from safeload.engine.feed import CodeFeed
+from safeload.engine.load.collector import CollectorPause
+from safeload.engine.load.unpickler import DataUnpickler, RestrictedUnpickler
+from safeload.errors import FormatError, LoadError, SafeloadError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from safeload.engine.census import Census
+    from safeload.pipeline.verdict import Judgement, Options
+    from safeload.policy import Policy
+
+__all__ = [
+    "found_for",
+    "load_code",
+    "load_data",
+    "load_plain",
+    "may_call",
+    "pause",
+    "resolve_all",
+    "run",
+    "settle_class",
+    "settled",
+    "target",
+    "users",
+]
+
+pause = CollectorPause()
+
+
+def load_plain(data: bytes, options: Options) -> Any:
+    """A small stream in one frame, which the C unpickler reads from a C file at once."""
+    return _read(DataUnpickler(io.BytesIO(data), encoding=options.encoding, errors=options.errors))
+
+
+def load_data(census: Census, options: Options) -> Any:
+    """Rebuild a stream of pure data.
+
+    Raises:
+        FormatError: the unpickler does not accept it.
+    """
+    unpickler = DataUnpickler(
+        CodeFeed(census.code), encoding=options.encoding, errors=options.errors, buffers=census.buffers or None
+    )
+    with pause:
+        return _read(unpickler)
+
+
+def _read(unpickler: DataUnpickler) -> Any:
+    try:
+        return unpickler.load()
+    except SafeloadError:
+        raise
+    except Exception as error:
+        raise FormatError.wrap(error) from error
+
+
+def load_code(judgement: Judgement, options: Options, substitutes: Mapping[str, Any] | None = None) -> Any:
+    """Rebuild a stream whose verdict is clean.
+
+    ``substitutes`` are objects of a container format that stand for globals, by policy name, which are then not imported.
+
+    Raises:
+        LoadError: a name does not exist, or an allowed object could not be rebuilt.
+        PolicyError: a name is not what the policy meant.
+    """
+    census = judgement.census
+    unpickler = RestrictedUnpickler(
+        CodeFeed(census.code),
+        resolve_all(judgement, options.policy, substitutes or {}),
+        find_class=options.find_class,
+        persistent_load=options.persistent_load,
+        buffers=settled(judgement),
+        encoding=options.encoding,
+        errors=options.errors,
+    )
+    with pause:
+        loaded = run(unpickler)
+    if options.policy.grants_code:
+        settle_class(loaded, judgement)
+    return loaded
+
+
+def settle_class(loaded: Any, judgement: Judgement) -> None:
+    """What dill's unpickler does with an object in the end."""
+    from safeload.engine.load.dillnames import current_class
+
+    current_class(loaded, (judgement.spellings or {}).values())
+
+
+# Calls that make an array of the buffer they are given first.
+_ARRAY_MAKERS = frozenset({"numpy._core.numeric._frombuffer", "numpy.core.numeric._frombuffer"})
+
+
+def settled(judgement: Judgement) -> list[Any] | None:
+    """The buffers of a stream, with every BYTEARRAY8 that does not become an array as a real bytearray.
+
+    Writable array bytes are read into memory of their own (``FileSource.take_mutable``), because a bytearray would be
+    written twice. The array does not show; anything else would.
+    """
+    buffers = judgement.census.buffers
+    if not judgement.census.mutable or judgement.program is None:
+        return buffers or None
+    arrays = {
+        id(use.args[0].obj)
+        for use in judgement.program.uses
+        if use.name in _ARRAY_MAKERS and use.args and type(use.args[0]) is memoryview
+    }
+    return [
+        bytearray(buffer)
+        if type(buffer) is memoryview and _is_private(buffer) and id(buffer.obj) not in arrays
+        else buffer
+        for buffer in buffers
+    ]
+
+
+def _is_private(buffer: memoryview) -> bool:
+    """Whether this process made the memory for a literal of the stream (the caller's own buffers stay as they are)."""
+    return type(buffer.obj).__module__ in ("mmap", "builtins") and not buffer.readonly
+
+
+def resolve_all(
+    judgement: Judgement, policy: Policy, substitutes: Mapping[str, Any] = MappingProxyType({})
+) -> dict[tuple[str, str], Any]:
+    """Every global of a judged stream, by the names that the stream spells.
+
+    Raises:
+        LoadError: a name does not exist.
+        PolicyError: a name is not what the policy meant (:mod:`safeload.engine.load.resolve`).
+    """
+    from safeload.engine.load.resolve import check_class
+
+    resolved = {}
+    for spelling, name in (judgement.spellings or {}).items():
+        if name in substitutes:
+            resolved[spelling] = substitutes[name]
+            continue
+        found = resolved[spelling] = found_for(name, policy)
+        if name in judgement.constructed:
+            check_class(name, found, callable_too=may_call(name, policy))
+    return resolved
+
+
+def found_for(name: str, policy: Policy) -> Any:
+    """The object that a judged stream's global ``name`` stands for.
+
+    Raises:
+        LoadError: the name does not exist.
+        PolicyError: it is not what the policy meant.
+    """
+    from safeload.engine.load.resolve import resolve
+
+    name = target(name, policy)
+    if policy.grants_code:
+        from safeload.engine.load.dillnames import moved, special
+
+        found = special(name)
+        if found is not None:
+            return found
+        return resolve(moved(name), modules=True)
+    return resolve(name)
+
+
+def may_call(name: str, policy: Policy) -> bool:
+    """Whether the policy lets ``name`` be called, with any arguments."""
+    rule = policy.rule(name)
+    return policy.grants_code or (rule is not None and rule.call is True)
+
+
+def target(name: str, policy: Policy) -> str:
+    """The name that the policy loads in place of ``name``: usually the same."""
+    rule = policy.rule(name)
+    return name if rule is None else rule.resolve or name
+
+
+class UserError(Exception):
+    """Carries an exception of the application's own find_class or persistent_load through the unpickler."""
+
+
+def users(function: Callable[..., Any] | None) -> Callable[..., Any] | None:
+    """``function``, with its exceptions marked as the application's."""
+    if function is None:
+        return None
+
+    def call(*args: Any) -> Any:
+        try:
+            return function(*args)
+        except Exception as error:
+            raise UserError from error
+
+    return call
+
+
+def run(unpickler: Any) -> Any:
+    """Let an unpickler load; what it raises becomes a :class:`LoadError`, what the application raises stays."""
+    try:
+        return unpickler.load()
+    except SafeloadError:
+        raise
+    except UserError as error:
+        cause = error.__cause__
+    except Exception as error:
+        raise LoadError.wrap(error) from error
+    assert cause is not None  # noqa: S101 - set by users()
+    raise cause  # not inside the handler, which would make UserError part of the application's exception

@@ -1,0 +1,180 @@
+"""Scanning: the way of an artifact, stopped before the load. It cannot load.
+
+Rule: a scan never raises for what is in an artifact; whatever cannot be judged is said in the report, and is not clean.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from typing import TYPE_CHECKING, Any
+
+from safeload.errors import FormatError, PolicyError, SafeloadError
+from safeload.findings import Finding, Report, Severity, Verdict
+from safeload.formats.base import Request
+from safeload.pipeline.container import Examiner
+from safeload.pipeline.load import open_artifact
+from safeload.pipeline.request import check_size, request_of
+from safeload.pipeline.sequence import broken_judgement, finding_of, judged_stream
+from safeload.pipeline.signer import ENVELOPE, is_pickled, open_envelope, opened_stream, payload_format, signer_options
+from safeload.pipeline.verdict import Options, report_of
+from safeload.source.blob import Blob, FileBlob, MemoryBlob
+from safeload.source.sources import FileSource, source_for_file
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from safeload.audit import Operation
+    from safeload.envelope import Opened
+    from safeload.pipeline.examined import Examined
+    from safeload.pipeline.request import Demands
+    from safeload.pipeline.verdict import Judgement
+    from safeload.program import Program
+
+__all__ = ["envelope_facts", "scan"]
+
+
+def scan(source: Any, demands: Demands, options: Options, operation: Operation) -> Report:
+    """The report of ``source``: a path or URL, an open binary file, or bytes-like."""
+    if isinstance(source, (str, os.PathLike)):
+        path = os.fsdecode(source)
+        try:
+            with open_artifact(source, options.limits.max_artifact_bytes) as file:
+                return _scan_file(file, path, demands, options, operation)
+        except SafeloadError as error:
+            return Report(*_of_error(error), path=path)
+    if hasattr(source, "read"):
+        return _scan_file(source, "", demands, options, operation)
+    return _scan_blob(MemoryBlob(bytes(memoryview(source))), "", demands, options, operation)
+
+
+def _scan_file(file: Any, path: str, demands: Demands, options: Options, operation: Operation) -> Report:
+    """Scan an open file to its end; one that can be read at random access stays where it is."""
+    try:
+        reader = source_for_file(file)
+        limit = options.limits.max_artifact_bytes
+        blob: Blob = FileBlob(file) if isinstance(reader, FileSource) else MemoryBlob(reader.rest(limit))
+        check_size(blob.size, options)
+        report = _scan_blob(blob, path, demands, options, operation)
+        blob.unchanged()
+    except SafeloadError as error:
+        return Report(*_of_error(error), path=path)
+    if isinstance(blob, FileBlob):
+        file.seek(0, os.SEEK_END)
+    return report
+
+
+def _scan_blob(blob: Blob, path: str, demands: Demands, options: Options, operation: Operation) -> Report:
+    digest = hashlib.sha256()
+    for chunk in blob.chunks():
+        digest.update(chunk)
+    facts: dict[str, Any] = {"path": path, "sha256": digest.hexdigest(), "size": blob.size}
+    if operation.recording:
+        operation.set(sha256=facts["sha256"], size=blob.size)
+    if blob.head(1) == ENVELOPE:
+        report = _scan_envelope(blob.read(0, blob.size), demands, options, operation, facts)
+    else:
+        examiner = Examiner(request_of(demands, options, path=path, loading=False), options, operation)
+        report = examiner.examine(blob).report(**facts)
+    if operation.recording:
+        operation.set(verdict=report.verdict, findings=report.findings, container=report.container)
+    return report
+
+
+def programs(path: str | os.PathLike[str]) -> list[Program]:
+    """The programs of an artifact's streams, for learning a policy from it. Loads nothing.
+
+    Raises:
+        FormatError: it is no well-formed pickle file.
+        PolicyError: there is evidence of harm in it, or it carries code, so nothing may be learned from it.
+    """
+    from safeload.audit import SILENT
+    from safeload.limits import DEFAULT_LIMITS
+    from safeload.policy import Policy
+
+    options = Options(Policy.packs(), DEFAULT_LIMITS)
+    with open_artifact(path) as file, SILENT.operation("scan") as operation:
+        request = Request(options.limits, loading=False, path=os.fsdecode(path))
+        examined = Examiner(request, options, operation).examine(FileBlob(file))
+        found = list(_judgements(examined))
+    for judgement in found:
+        harmful = next((finding for finding in judgement.findings if _teaches_nothing(finding)), None)
+        if harmful is not None:
+            raise PolicyError(f"nothing was learned from {path}: {harmful.message}", code=harmful.rule_id)
+    return [judgement.program for judgement in found if judgement.program is not None]
+
+
+def _teaches_nothing(finding: Finding) -> bool:
+    """Whether no policy may be learned from an artifact: it is harmful, or no policy could let it in."""
+    return finding.verdict is Verdict.MALICIOUS or finding.rule_id == "policy.code"
+
+
+def _judgements(examined: Examined) -> Iterator[Judgement]:
+    """Of every stream of an artifact and of its members; raises for what could not be judged."""
+    if examined.error is not None:
+        raise examined.error
+    wrong = next((finding for finding in examined.findings if finding.verdict is not Verdict.CLEAN), None)
+    if wrong is not None:
+        raise FormatError(wrong.message, code=wrong.rule_id)
+    yield from examined.judgements
+    for member in examined.members:
+        if not member.report().is_no_artifact:
+            yield from _judgements(member)
+
+
+def _scan_envelope(
+    data: bytes, demands: Demands, options: Options, operation: Operation, facts: dict[str, Any]
+) -> Report:
+    from safeload.envelope import inspect_prelude
+
+    try:
+        seen: dict[str, Any] | None = {"verified": False, **inspect_prelude(data)}
+    except SafeloadError:
+        seen = None
+    facts = {**facts, "container": "envelope", "envelope": seen}
+    if demands.keys is None:
+        message = "a signed envelope; its payload was not looked at, because no keys were given to verify it"
+        finding = Finding("envelope.no-keys", Severity.MEDIUM, message, verdict=Verdict.SKIPPED)
+        return Report(Verdict.SKIPPED, (finding,), **facts)
+    try:
+        opened = open_envelope(data, demands, operation)
+        signed = signer_options(opened, demands, options)
+        facts["envelope"] = envelope_facts(opened)
+        if not is_pickled(opened):
+            request = request_of(demands, signed, loading=False, spills=not opened.suite.encrypts)
+            known = payload_format(opened, signed)
+            examined = Examiner(request, signed, operation).examine(MemoryBlob(opened.payload), known=known)
+            return examined.report(**facts)
+        payload, buffers = opened_stream(opened, demands, signed)
+    except SafeloadError as error:
+        return Report(*_of_error(error), **facts)
+    try:
+        judgement = judged_stream(MemoryBlob(payload), 0, signed, operation, buffers=buffers)
+        if judgement.census.size != len(payload):
+            raise FormatError("bytes follow the pickle in the envelope", code="format.trailing")
+    except SafeloadError as error:
+        broken = broken_judgement(error, signed)
+        return report_of([broken] if broken else [], findings=[finding_of(error, "payload")], **facts)
+    return report_of([judgement], **facts)
+
+
+def envelope_facts(opened: Opened) -> dict[str, Any]:
+    """What is known about a verified envelope, without its payload."""
+    return {
+        "verified": True,
+        "key_id": opened.key_id.hex(),
+        "label": opened.entry.label,
+        "suite": opened.suite.label,
+        "layout": opened.layout.name.lower(),
+        "codec": opened.codec_name,
+        "version": opened.version,
+        "created_us": opened.created_us,
+        "expires_us": opened.expires_us,
+        "payload_size": opened.size,
+        "claims": opened.claims,
+    }
+
+
+def _of_error(error: SafeloadError) -> tuple[Verdict, tuple[Finding, ...]]:
+    finding = finding_of(error)
+    return finding.verdict, (finding,)

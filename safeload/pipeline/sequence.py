@@ -1,0 +1,166 @@
+"""All pickle streams of an artifact, one behind the other, judged for a report. Loads nothing.
+
+Rule: whatever cannot be judged becomes a finding, and is not clean; of a stream that breaks, what it would have done before
+is judged, because ``pickle.load`` executes opcodes as they come.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from safeload.errors import EnvelopeError, FormatError, LimitExceededError, SafeloadError
+from safeload.findings import Finding, Severity, Verdict
+from safeload.formats.detect import looks_like_pickle_head
+from safeload.pipeline.stream import has_arrays, judge, judge_broken
+from safeload.source.blob_source import BlobSource
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any
+
+    from safeload.audit import Operation
+    from safeload.pipeline.verdict import Judgement, Options
+    from safeload.source.blob import Blob
+
+__all__ = [
+    "Pickles",
+    "any_encoding",
+    "broken_judgement",
+    "finding_of",
+    "internal_error",
+    "judge_streams",
+    "judged_stream",
+]
+
+_MAX_STREAMS = 20_000
+_MOST_SPACE = 64
+
+
+class Pickles(NamedTuple):
+    """What was found: the streams judged, findings about the file as a whole, and its container.
+
+    ``error`` is what stopped at the first byte where the artifact is no pickle at all; ``arrays``: it is to be read by
+    :mod:`safeload.pipeline.joblib.walk`, and ``error`` is where a plain unpickler comes to the first array.
+    """
+
+    judgements: list[Judgement]
+    findings: list[Finding]
+    container: str = "pickle"
+    error: SafeloadError | None = None
+    arrays: bool = False
+
+
+def judge_streams(blob: Blob, options: Options, operation: Operation) -> Pickles:
+    """Judge every stream of ``blob``; never raises for what is in it."""
+    found = Pickles([], [])
+    position = 0
+    while position < blob.size:
+        if len(found.judgements) == _MAX_STREAMS:
+            found.findings.append(_too_many(position))
+            break
+        try:
+            judgement = judged_stream(blob, position, options, operation)
+        except SafeloadError as error:
+            return _stopped(found, blob, position, error, options)
+        except Exception as error:  # noqa: BLE001 - a scan reports; an error in a check is never clean
+            found.findings.append(internal_error(error))
+            break
+        found.judgements.append(judgement.settled())
+        position += judgement.census.size
+    return found
+
+
+def _stopped(found: Pickles, blob: Blob, position: int, error: SafeloadError, options: Options) -> Pickles:
+    """The result when the stream at ``position`` cannot be judged."""
+    if not found.judgements and has_arrays(error):
+        return found._replace(arrays=True, error=error)
+    broken = broken_judgement(error, options)
+    judgements, findings = found.judgements, found.findings
+    if broken is None and not judgements and not looks_like_pickle_head(blob.head(2)):
+        return found._replace(error=error)
+    if broken is None and judgements and type(error) is FormatError:
+        findings.append(_trailing(blob, position))
+        return found
+    findings.append(finding_of(error, f"stream {len(judgements)}, byte {position}"))
+    if broken is not None:
+        judgements.append(broken)
+    return found
+
+
+def judged_stream(
+    blob: Blob, position: int, options: Options, operation: Operation, *, buffers: Iterable[Any] | None = None
+) -> Judgement:
+    """Judge the stream at ``position`` whatever the encoding of its Python 2 strings; who loads it has to name it.
+
+    Raises:
+        SafeloadError: it cannot be judged.
+    """
+
+    def judged(options: Options) -> Judgement:
+        return judge(BlobSource(blob, position, skims=True), options, operation, buffers=buffers)
+
+    return any_encoding(judged, options)
+
+
+def any_encoding(judged: Callable[[Options], Judgement], options: Options) -> Judgement:
+    """What ``judged`` says of a stream, for a scan: Python 2 strings that are not ASCII are read as Latin-1 and noted."""
+    try:
+        return judged(options)
+    except FormatError as error:
+        if not isinstance(error.__cause__, UnicodeDecodeError):
+            raise
+    judgement = judged(options._replace(encoding="latin1"))
+    return judgement._replace(notes=(*judgement.notes, _PYTHON_2))
+
+
+def _trailing(blob: Blob, position: int) -> Finding:
+    size = blob.size - position
+    what = f"{size:,} bytes follow" if size > 1 else "one byte follows"
+    if size <= _MOST_SPACE and not blob.read(position, size).strip():
+        what = f"{'a line break' if size == 1 else 'white space'} ({size:,} byte{'s' * (size > 1)}), as editors add, follows"
+    message = (
+        f"{what} the pickle that ends at byte {position}, and is no pickle; readers of the file may treat it differently. "
+        f"If it is not meant to be there, cut it off: truncate -s {position} FILE"
+    )
+    return Finding("format.trailing", Severity.MEDIUM, message, f"byte {position}", verdict=Verdict.MALFORMED)
+
+
+_PYTHON_2 = Finding(
+    "format.encoding",
+    Severity.INFO,
+    "has strings of Python 2 that are not ASCII; load it with encoding='latin1' (or 'bytes')",
+    verdict=Verdict.CLEAN,
+)
+
+
+def _too_many(position: int) -> Finding:
+    message = f"the file holds more than {_MAX_STREAMS:,} pickles; what follows byte {position} was not looked at. Split the file"
+    return Finding("limit.streams", Severity.HIGH, message, f"byte {position}", verdict=Verdict.UNKNOWN)
+
+
+def broken_judgement(error: SafeloadError, options: Options) -> Judgement | None:
+    """What the stream would have done before it breaks."""
+    if error.broken_stream is None:
+        return None
+    code, protocol, buffers = error.broken_stream
+    return judge_broken(code(), protocol, options, buffers)
+
+
+def finding_of(error: SafeloadError, location: str = "") -> Finding:
+    """What a refusal amounts to in a report."""
+    severity, verdict = Severity.MEDIUM, Verdict.MALFORMED
+    if error.code == "format.buffers":
+        severity, verdict = Severity.LOW, Verdict.UNKNOWN
+    elif error.code in ("format.unsupported", "format.missing-extra", "format.lfs-pointer"):
+        verdict = Verdict.SKIPPED
+    elif isinstance(error, LimitExceededError | EnvelopeError) or error.code.startswith(
+        ("format.extension", "policy.")
+    ):
+        severity, verdict = Severity.HIGH, Verdict.UNKNOWN
+    return Finding(error.code, severity, str(error), location, verdict=verdict)
+
+
+def internal_error(error: Exception) -> Finding:
+    """The finding for an error in a check itself."""
+    message = f"an internal error ({type(error).__name__}) stopped the analysis; please report it with the file"
+    return Finding("internal.error", Severity.HIGH, message, verdict=Verdict.ERROR)

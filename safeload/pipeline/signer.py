@@ -1,0 +1,190 @@
+"""Artifacts in envelopes: verified, and from then on judged under what their signer may do.
+
+Rule: nothing of a payload is looked at before the envelope is authentic; the signer's policy and manifest only narrow what
+its codec and its bytes say.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+from safeload.errors import FormatError, MissingKeyError, PolicyError, TruncatedError
+from safeload.pipeline.request import check_size
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from safeload.audit import Operation
+    from safeload.envelope import Opened
+    from safeload.formats.base import Format
+    from safeload.formats.containers import Codec
+    from safeload.pipeline.request import Demands
+    from safeload.pipeline.verdict import Options
+    from safeload.policy import Policy
+    from safeload.source.sources import FileSource, FlowSource
+
+__all__ = ["ENVELOPE", "decrypts_of", "envelope_bytes", "is_pickled", "open_envelope", "opened_stream", "payload_format", "planned",
+           "signer_options"]  # fmt: skip
+
+# First byte of the envelope's magic: no pickle opcode and no UTF-8.
+ENVELOPE = b"\xf5"
+_SUITE_AT = 9
+_ENCRYPTING = frozenset({2, 3, 5})
+_PICKLE, _PICKLE_WITH_BUFFERS = 1, 2
+
+
+def decrypts_of(head: bytes) -> bool:
+    """Whether the envelope that begins with ``head`` is of a suite that encrypts, for the trail."""
+    return len(head) > _SUITE_AT and head[_SUITE_AT] in _ENCRYPTING
+
+
+def open_envelope(
+    source: Any, demands: Demands, operation: Operation, *, whole: bool = True, decrypts: bool | None = None
+) -> Opened:
+    """Verify, and decrypt, an envelope: in memory (bytes), or in a file that stands at its start."""
+    if demands.keys is None:
+        raise MissingKeyError(
+            "this is a signed envelope and no keys were given; pass keys=KeyRing.from_env(...) or another key ring",
+            code="envelope.no-keys",
+        )
+    if decrypts is None:
+        decrypts = decrypts_of(source)
+    with (
+        operation.child("verify") as stage,
+        operation.child("decrypt") if decrypts else contextlib.nullcontext(),
+        operation.child("key", action="verify") as use,
+    ):
+        if type(source) is bytes:
+            from safeload.envelope import open_bytes
+
+            opened = open_bytes(source, demands.keys, context=demands.context)
+        else:
+            from safeload.envelope import open_file
+
+            opened = open_file(source, demands.keys, exact=whole, context=demands.context)
+        if stage.recording:
+            use.set(key_id=opened.key_id, suite=opened.suite)
+            stage.set(key_id=opened.key_id, suite=opened.suite, codec=opened.codec_name, payload_size=opened.size)
+    if operation.recording:
+        operation.set(key_id=opened.key_id, suite=opened.suite, container="envelope")
+    return opened
+
+
+def envelope_bytes(source: FileSource | FlowSource, options: Options, *, whole: bool) -> bytes:
+    """An envelope from a file; in a file of several, or a flow, the prelude tells where this one ends."""
+    from safeload.envelope import wire
+
+    limit = options.limits.max_artifact_bytes
+    if whole:
+        return source.rest(limit)
+    if not source.more(wire.PRELUDE_SIZE):
+        raise TruncatedError("the envelope ends inside its prelude; the file is incomplete", code="envelope.truncated")
+    size = wire.plan_of(wire.unpack(bytes(source.data[: wire.PRELUDE_SIZE]))).total
+    check_size(size, options)
+    taken = source.take(0, size)
+    if taken is None:
+        raise TruncatedError("the envelope is incomplete; fetch it again", code="envelope.truncated")
+    source.finish(size)
+    return taken[0]
+
+
+def signer_options(opened: Opened, demands: Demands, options: Options) -> Options:
+    """The options for a verified signer: its own policy, its grants, and what its manifest admits."""
+    policy = _signer_policy(opened, demands, options.policy)
+    manifest = opened.claims.get("manifest")
+    if manifest is not None:
+        if not isinstance(manifest, list) or not all(isinstance(line, str) for line in manifest):
+            raise FormatError("the envelope's manifest is not a list of operations", code="envelope.manifest")
+        manifest = tuple(manifest)
+    return options._replace(policy=policy, manifest=manifest, signed=True)
+
+
+def _signer_policy(opened: Opened, demands: Demands, policy: Policy) -> Policy:
+    """What the key ring's entry says of the signer, else what the configuration says, else the default."""
+    entry = opened.entry
+    configured = demands.signers.get(opened.key_id.hex()) if demands.signers else None
+    if entry.policy is not None:
+        from safeload.policy import resolve_policy
+
+        policy = resolve_policy(entry.policy)
+    elif configured is not None:
+        policy = configured.policy
+    grants = entry.grants if configured is None else entry.grants | configured.grants
+    return policy.with_code() if "code" in grants else policy
+
+
+def is_pickled(opened: Opened) -> bool:
+    """Whether the payload is a pickle stream, with or without buffers or code."""
+    if opened.codec in (_PICKLE, _PICKLE_WITH_BUFFERS):
+        return True
+    codec = _codec(opened)
+    return codec is not None and codec.reads is None
+
+
+def _codec(opened: Opened) -> Codec | None:
+    from safeload.formats.containers import codecs
+
+    codec = codecs().get(opened.codec_name)
+    return codec if codec is not None and codec.number == opened.codec else None
+
+
+def payload_format(opened: Opened, options: Options) -> Format:
+    """The format that the envelope's codec says the payload has.
+
+    Raises:
+        FormatError: this version of safeload does not read the codec.
+        PolicyError: it carries code, and the signer's grant does not say so.
+    """
+    from safeload.formats.containers import formats
+
+    codec = _codec(opened)
+    if codec is None or codec.reads is None:
+        raise FormatError(
+            f"the payload's codec is {opened.codec_name!r}, which this version of safeload does not load",
+            code="envelope.codec",
+        )
+    _require_grant(codec, options)
+    return formats()[codec.reads]
+
+
+def _require_grant(codec: Codec, options: Options) -> None:
+    if codec.code and not options.policy.grants_code:
+        from safeload.facts.code_makers import why_refused
+
+        raise PolicyError(why_refused(codec.name, signed=True), code="policy.code")
+
+
+def opened_stream(opened: Opened, demands: Demands, options: Options) -> tuple[bytes, Iterable[Any] | None]:
+    """The pickle stream of a verified envelope, and its buffers.
+
+    Raises:
+        FormatError: the payload is no pickle.
+        PolicyError: it carries code, and the signer's grant, which ``options`` have, does not say so.
+    """
+    if opened.codec == _PICKLE:
+        return bytes(opened.payload), demands.buffers
+    if opened.codec == _PICKLE_WITH_BUFFERS:
+        from safeload.formats.oob import split_buffers
+
+        return split_buffers(opened.payload)
+    codec = _codec(opened)
+    if codec is None or codec.reads is not None:
+        raise FormatError(f"the payload is no pickle but {opened.codec_name!r}", code="envelope.codec")
+    _require_grant(codec, options)
+    return bytes(opened.payload), None
+
+
+def planned(opened: Opened, demands: Demands) -> Demands:
+    """``demands`` with the steps that the payload needs.
+
+    Raises:
+        VersionError: its kind or version is none that can be read.
+    """
+    claimed = opened.claims.get("payload")
+    if claimed is None is demands.wanted:
+        return demands
+    from safeload.validate.versions import plan
+
+    kind, version = demands.wanted or (None, None)
+    return demands._replace(plan=plan(claimed, opened.version, kind=kind, current=version))

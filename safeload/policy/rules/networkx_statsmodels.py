@@ -1,0 +1,79 @@
+"""Argument rules for statsmodels and networkx: objects whose ``__setstate__`` looks at what is in the state.
+
+statsmodels evaluates the formula of a model as Python code while it unpickles the data of one that was made with a formula; its
+result wrappers look every attribute that they do not have up elsewhere, and call ``wrap_output`` of a data object for those that
+``_wrap_attrs`` names. networkx's views of edges take attributes of the graph in their state. Rule: what is looked up on an object of
+the state has been made by the library itself, and nothing in a state replaces a method that ``__setstate__`` calls.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from safeload.policy.rules.registry import argument_rule
+from safeload.program import StandinType, producer
+
+if TYPE_CHECKING:
+    from safeload.policy.decision import Context
+    from safeload.program import Use
+
+__all__: list[str] = []
+
+
+@argument_rule("model-data-state")
+def _model_data(use: Use, _context: Context) -> str | None:
+    """Arrays and names; ``restore_design_info`` or ``restore_model_spec`` makes ``__setstate__`` evaluate the formula."""
+    state = use.args[0]
+    if type(state) is not dict or any(type(key) is not str for key in state):
+        return "the state is not a dict of attributes"
+    if any(key.startswith("restore_") for key in state):
+        return (
+            "the model was made with a formula, which statsmodels evaluates as Python code while it unpickles it; fit the model "
+            "with arrays instead, or sign the file and grant its signer code"
+        )
+    return None
+
+
+@argument_rule("results-wrapper-state")
+def _results_wrapper(use: Use, _context: Context) -> str | None:
+    """``{"_results": results of statsmodels, "__doc__": text}`` and further public attributes."""
+    state = use.args[0]
+    if type(state) is not dict or any(type(key) is not str for key in state):
+        return "the state is not a dict of attributes"
+    if not (producer(state.get("_results")) or "").startswith("statsmodels."):
+        return "it wraps something else than results of statsmodels"
+    if any(key.startswith("_") and key not in ("_results", "__doc__") for key in state):
+        return "a private attribute would replace how the wrapper looks attributes up"
+    return "an attribute is a global" if any(isinstance(value, StandinType) for value in state.values()) else None
+
+
+@argument_rule("count-model-state")
+def _count_model(use: Use, _context: Context) -> str | None:
+    """``__setstate__`` calls ``self._initialize()`` after it has updated the dict."""
+    state = use.args[0]
+    if type(state) is dict and "_initialize" not in state:
+        return None
+    return "an attribute would replace a method that __setstate__ calls"
+
+
+@argument_rule("reset-cache-state")
+def _reset_cache(use: Use, _context: Context) -> str | None:
+    """``{"_resetdict": {}}``: its ``get`` is called whenever an item is set."""
+    state = use.args[0]
+    if type(state) is dict and state.keys() == {"_resetdict"} and type(state["_resetdict"]) is dict:
+        return None
+    return "the state of the cache is not one dict"
+
+
+@argument_rule("edge-view-state")
+def _edge_view(use: Use, _context: Context) -> str | None:
+    """``{"_graph": graph, "_adjdict": dict}``; networkx 2 takes the dict from the graph, by properties of its class."""
+    state = use.args[0]
+    if type(state) is not dict or "_graph" not in state or not state.keys() <= {"_graph", "_adjdict"}:
+        return "the state is not that of a view"
+    if not (producer(state["_graph"]) or "").startswith("networkx.classes."):
+        return "it is a view of something else than a graph"
+    adjacency = state.get("_adjdict", {})
+    if type(adjacency) is dict or producer(adjacency) == "collections.OrderedDict":
+        return None
+    return "the edges are not in a dict"
