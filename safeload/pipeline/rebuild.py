@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from safeload.engine.feed import CodeFeed
+from safeload.engine.load.checks import check_loaded
 from safeload.engine.load.collector import CollectorPause
 from safeload.engine.load.unpickler import DataUnpickler, RestrictedUnpickler
 from safeload.errors import FormatError, LoadError, SafeloadError
@@ -203,10 +204,12 @@ def users(function: Callable[..., Any] | None) -> Callable[..., Any] | None:
     return call
 
 
-def run(unpickler: Any) -> Any:
-    """Let an unpickler load; what it raises becomes a :class:`LoadError`, what the application raises stays."""
+def run(unpickler: RestrictedUnpickler) -> Any:
+    """Let an unpickler load, and check what it made; what that raises becomes a :class:`LoadError`, what the application raises stays."""
     try:
-        return unpickler.load()
+        loaded = unpickler.load()
+        check_loaded(loaded, unpickler.packages)
+        return loaded
     except SafeloadError:
         raise
     except UserError as error:

@@ -13,7 +13,7 @@ import numpy as np
 from pandas import Index
 from pandas.core.internals.managers import BlockManager
 
-__all__ = ["CheckedBlockManager"]
+__all__ = ["CHECKS", "CheckedBlockManager"]
 
 
 class CheckedBlockManager(BlockManager):  # type: ignore[misc]
@@ -60,3 +60,13 @@ def _check(places: Any, columns: int) -> None:
         raise ValueError("the places of a block are neither a slice nor an array of integers")
     if not 0 <= lowest <= highest < max(columns, 1):
         raise ValueError(f"a block lies at column {highest if lowest >= 0 else lowest} of a frame of {columns}")
+
+
+def _check_manager(manager: Any) -> None:
+    columns = _length(manager.axes)
+    for block in manager.blocks:
+        _check(block.mgr_locs.indexer, columns)
+
+
+# Checked again after STOP (safeload.engine.load.checks).
+CHECKS = {BlockManager: _check_manager}

@@ -17,7 +17,7 @@ from pandas.arrays import DatetimeArray, PeriodArray, TimedeltaArray
 from pandas.core.indexes.base import _new_Index
 from pandas.core.indexes.datetimes import _new_DatetimeIndex
 
-__all__ = ["CheckedCategorical", "CheckedDatetimeArray", "CheckedPeriodArray", "CheckedTimedeltaArray"]
+__all__ = ["CHECKS", "CheckedCategorical", "CheckedDatetimeArray", "CheckedPeriodArray", "CheckedTimedeltaArray"]
 __all__ += ["new_datetime_index", "new_index", "unpickle_backed"]
 
 _UNITS = frozenset({"s", "ms", "us", "ns"})
@@ -61,11 +61,15 @@ def new_datetime_index(cls: type, given: dict[str, Any]) -> Any:
 
 def _check_index(index: Any) -> Any:
     if isinstance(index, MultiIndex):
-        for level, codes in zip(index.levels, index.codes, strict=True):
-            _check_codes(codes, len(level))
+        _check_levels(index)
     elif isinstance(index, Index):
         _check(index.array)
     return index
+
+
+def _check_levels(index: Any) -> None:
+    for level, codes in zip(index.levels, index.codes, strict=True):
+        _check_codes(codes, len(level))
 
 
 def _check(array: Any) -> None:
@@ -86,7 +90,17 @@ def _check(array: Any) -> None:
 
 
 def _check_codes(codes: Any, count: int) -> None:
-    if not isinstance(codes, np.ndarray) or codes.dtype.kind not in "iu":
+    if type(codes) is not np.ndarray or codes.dtype.kind not in "iu":
         raise ValueError("the codes of categories are not integers")
     if codes.size and not (codes.min() >= -1 and codes.max() < count):
         raise ValueError(f"a code lies outside of the {count} categories")
+
+
+# Checked again after STOP (safeload.engine.load.checks).
+CHECKS = {
+    Categorical: _check,
+    DatetimeArray: _check,
+    TimedeltaArray: _check,
+    PeriodArray: _check,
+    MultiIndex: _check_levels,
+}

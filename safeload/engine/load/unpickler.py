@@ -52,6 +52,11 @@ class RestrictedUnpickler(pickle.Unpickler):
         self._find = find_class
         self._persistent = persistent_load
 
+    @property
+    def packages(self) -> frozenset[str]:
+        """The top-level packages of the names that it can reach."""
+        return frozenset(module.partition(".")[0] for module, _ in self._resolved)
+
     def persistent_load(self, pid: Any) -> Any:
         """What the application has for this id."""
         if self._persistent is None:
