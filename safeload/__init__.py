@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from safeload.findings import Finding, Report, Severity, Verdict
     from safeload.formats.jsontext.registry import register_json
     from safeload.limits import Limits
-    from safeload.pipeline.check import check
+    from safeload.pipeline.writable import check
     from safeload.policy import Policy
     from safeload.validate.versions import migration
 
@@ -75,7 +75,7 @@ _HOME = {
     ),
     **dict.fromkeys(("Finding", "Report", "Severity", "Verdict"), "safeload.findings"),
     **dict.fromkeys(("Key", "KeyEntry", "KeyRing"), "safeload.envelope.keys"),
-    "check": "safeload.pipeline.check",
+    "check": "safeload.pipeline.writable",
     "Limits": "safeload.limits",
     "migration": "safeload.validate.versions",
     "register_json": "safeload.formats.jsontext.registry",

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import os
 import pickle
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from safeload.api.many import Many
 from safeload.audit import SILENT
-from safeload.formats.base import WriteRequest
+from safeload.formats.base import EncodeOptions, Part
 from safeload.limits import DEFAULT_LIMITS, Limits
 from safeload.pipeline.load import load_bytes, load_file, load_path
-from safeload.pipeline.request import Demands
-from safeload.pipeline.verdict import Options
+from safeload.pipeline.request import JudgeOptions, ReadRequest
 from safeload.policy import Policy, resolve_policy
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Loader(Many):
     audit: Auditor
     limits: Limits
     signers: Mapping[str, Any] | None
-    _defaults: tuple[Demands, Options, Auditor]
+    _defaults: tuple[ReadRequest, Auditor]
 
     def __init__(
         self,
@@ -71,7 +71,8 @@ class Loader(Many):
         assign(self, "audit", _auditor(audit))
         assign(self, "limits", _limits(limits))
         assign(self, "signers", signers)
-        assign(self, "_defaults", (Demands(self.keys, signers=signers), Options(self.policy, self.limits), self.audit))
+        request = ReadRequest(JudgeOptions(self.policy, self.limits), self.keys, signers=signers)
+        assign(self, "_defaults", (request, self.audit))
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise AttributeError(f"a Loader is frozen; make another one with {name}=...")
@@ -136,17 +137,18 @@ class Loader(Many):
             OSError: the file cannot be opened or read.
             TypeError, ValueError: an argument is wrong.
         """
-        demands, options, auditor = self._choices(
+        request, auditor = self._choices(
             policy, keys, audit, limits, context, schema, fix_imports, encoding, errors, buffers
         )
         if mmap or arrays is not None or member is not None or index is not None:
-            demands = demands._replace(mmap=bool(mmap), arrays=_arrays(arrays), member=member, index=index)
+            request = replace(request, part=Part(_arrays(arrays), member, index, bool(mmap)))
         if kind is not None or version is not None:
-            demands = demands._replace(wanted=_wanted(kind, version))
+            _check_wanted(kind, version)
+            request = replace(request, kind=kind, version=version)
         with auditor.operation("load") as operation:
             if isinstance(source, (str, bytes, os.PathLike)):
-                return load_path(os.fsdecode(source), demands, options, operation)
-            return load_file(source, demands, options, operation)
+                return load_path(os.fsdecode(source), request, operation)
+            return load_file(source, request, operation)
 
     def loads(
         self,
@@ -173,15 +175,16 @@ class Loader(Many):
         """Load one artifact from a bytes-like object, all of it; see :meth:`load`."""
         if type(data) is not bytes:
             data = _as_bytes(data)
-        demands, options, auditor = self._choices(
+        request, auditor = self._choices(
             policy, keys, audit, limits, context, schema, fix_imports, encoding, errors, buffers
         )
         if mmap or arrays is not None or member is not None or index is not None:
-            demands = demands._replace(mmap=bool(mmap), arrays=_arrays(arrays), member=member, index=index)
+            request = replace(request, part=Part(_arrays(arrays), member, index, bool(mmap)))
         if kind is not None or version is not None:
-            demands = demands._replace(wanted=_wanted(kind, version))
+            _check_wanted(kind, version)
+            request = replace(request, kind=kind, version=version)
         with auditor.operation("load") as operation:
-            return load_bytes(data, demands, options, operation)
+            return load_bytes(data, request, operation)
 
     def open_fernet(
         self,
@@ -216,13 +219,13 @@ class Loader(Many):
             raise ValueError(f"unknown codec {codec!r}; this version of safeload opens 'pickle' and 'raw'")
         from safeload.envelope import open_fernet
 
-        demands, options, auditor = self._choices(policy, None, audit, limits, None, schema)
+        request, auditor = self._choices(policy, None, audit, limits, None, schema)
         with auditor.operation("load") as operation:
             with operation.child("decrypt"):
                 payload = open_fernet(token, key, ttl=ttl)
             if codec == "raw":
                 return payload
-            return load_bytes(payload, demands._replace(keys=None), options, operation)
+            return load_bytes(payload, replace(request, keys=None), operation)
 
     def dump(
         self,
@@ -290,7 +293,7 @@ class Loader(Many):
 
                 write_encoded(
                     obj, codec, key=key, operation=operation, target=os.fsdecode(target) if is_path else target,
-                    request=WriteRequest(self.limits, protocol, compress, fix_imports), **sealing,
+                    request=EncodeOptions(self.limits, protocol, compress, fix_imports), **sealing,
                 )  # fmt: skip
                 return
             if key is not None and is_path:
@@ -338,7 +341,7 @@ class Loader(Many):
             if codec != "pickle":
                 from safeload.pipeline.dump import encoded_bytes
 
-                request = WriteRequest(self.limits, protocol, compress, fix_imports)
+                request = EncodeOptions(self.limits, protocol, compress, fix_imports)
                 return encoded_bytes(obj, codec, key=key, operation=operation, request=request, **sealing)
             return self._dumped(obj, protocol, key, fix_imports, buffer_callback, sealing, operation)
 
@@ -361,9 +364,9 @@ class Loader(Many):
         """
         from safeload.pipeline.scan import scan
 
-        demands, options, auditor = self._choices(policy, keys, None, limits, context)
+        request, auditor = self._choices(policy, keys, None, limits, context)
         with auditor.operation("scan") as operation:
-            return scan(source, demands, options, operation)
+            return scan(source, request, operation)
 
     def _dumped(
         self,
@@ -396,22 +399,20 @@ class Loader(Many):
         encoding: str = "ASCII",
         errors: str = "strict",
         buffers: Iterable[Any] | None = None,
-    ) -> tuple[Demands, Options, Auditor]:
+    ) -> tuple[ReadRequest, Auditor]:
         """What one call works with: its own arguments where given, this loader's otherwise."""
         if (policy, keys, audit, limits, context, schema, buffers, encoding, errors) == _NOTHING_GIVEN and fix_imports:
             return self._defaults
-        return (
-            Demands(self.keys if keys is None else _ring(keys), context, schema, buffers, self.signers),
-            Options(
-                self.policy if policy is None else resolve_policy(policy),
-                self.limits if limits is None else _limits(limits),
-                None,
-                fix_imports,
-                encoding,
-                errors,
-            ),
-            self.audit if audit is None else _auditor(audit),
+        judging = JudgeOptions(
+            self.policy if policy is None else resolve_policy(policy),
+            self.limits if limits is None else _limits(limits),
+            fix_imports=fix_imports,
+            encoding=encoding,
+            errors=errors,
         )
+        ring = self.keys if keys is None else _ring(keys)
+        request = ReadRequest(judging, ring, context, self.signers, schema=schema, buffers=buffers)
+        return request, self.audit if audit is None else _auditor(audit)
 
 
 def _remade(policy: Policy, audit: Auditor, limits: Limits, signers: dict[str, Any] | None) -> Loader:
@@ -465,14 +466,13 @@ def _arrays(arrays: str | None) -> str | None:
     return arrays
 
 
-def _wanted(kind: str | None, version: int | None) -> tuple[str | None, int | None]:
+def _check_wanted(kind: str | None, version: int | None) -> None:
     if kind is not None:
         from safeload.validate.versions import check_kind
 
         check_kind(kind)
     if version is not None and (not isinstance(version, int) or isinstance(version, bool)):
         raise TypeError(f"version is an int, not {type(version).__name__}")
-    return kind, version
 
 
 def _known(kind: str | None) -> int:

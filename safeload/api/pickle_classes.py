@@ -20,11 +20,10 @@ from safeload.engine.load.unpickler import RestrictedUnpickler
 from safeload.errors import FormatError
 from safeload.formats.detect import HEAD
 from safeload.pipeline.load import refuse_container
-from safeload.pipeline.memoized import MemoTracer
 from safeload.pipeline.rebuild import run, settle_class, users
-from safeload.pipeline.request import Demands, require_signed
+from safeload.pipeline.request import JudgeOptions, ReadRequest, require_signed
+from safeload.pipeline.shared_memo import MemoTracer
 from safeload.pipeline.signer import ENVELOPE, envelope_bytes, open_envelope, opened_stream, signer_options
-from safeload.pipeline.verdict import Options
 from safeload.source.sources import BytesSource, source_for_file
 
 if TYPE_CHECKING:
@@ -68,8 +67,11 @@ class Unpickler:
     ) -> None:
         source_for_file(file)
         self._loader = defaults.loader_with(policy=policy, limits=limits, audit=audit)
-        self._options = Options(self._loader.policy, self._loader.limits, None, fix_imports, encoding, errors)
-        self._given = None if buffers is None else iter(buffers)
+        self._options = JudgeOptions(
+            self._loader.policy, self._loader.limits, fix_imports=fix_imports, encoding=encoding, errors=errors
+        )
+        given = None if buffers is None else iter(buffers)
+        self._request = ReadRequest(self._options, self._loader.keys, buffers=given)
         self._current: tuple[str, str] | None = None
         self._loading = False
         self._shared = self._memo = _Memo(self._options)
@@ -96,9 +98,9 @@ class Unpickler:
                 source.more(1)
                 if source.data[:1] == ENVELOPE:
                     return self._load_envelope(source, operation)
-                require_signed(Demands(self._loader.keys))
+                require_signed(self._request)
                 operation.set(container="pickle")
-                return self._load_stream(source, operation, self._given)
+                return self._load_stream(source, operation, self._request.buffers)
         finally:
             self._loading = False
 
@@ -122,11 +124,10 @@ class Unpickler:
 
     def _load_envelope(self, source: FileSource | FlowSource, operation: Operation) -> Any:
         """A verified envelope has its own signer, whose policy decides, and its own memo."""
-        demands = Demands(self._loader.keys, buffers=self._given)
-        data = envelope_bytes(source, self._options, whole=False)
-        opened = open_envelope(data, demands, operation)
-        options = signer_options(opened, demands, self._options)
-        stream, buffers = opened_stream(opened, demands, options)
+        data = envelope_bytes(source, self._options.limits, whole=False)
+        opened = open_envelope(data, self._request, operation)
+        options = signer_options(opened, self._request, self._options)
+        stream, buffers = opened_stream(opened, self._request, options)
         self._memo = _Memo(options)
         try:
             return self._load_stream(BytesSource(stream), operation, buffers, whole=True)
@@ -182,7 +183,7 @@ class Unpickler:
 class _Memo:
     """What streams that follow each other share: the C unpickler with its memo, and the tracer with the same memo."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: JudgeOptions) -> None:
         self.tracer = MemoTracer(options)
         self._options = options
         self._feed = CodeFeed()

@@ -169,12 +169,13 @@ def _serve(connection: Connection, job: Job, inherited: list[Connection]) -> Non
 
 def _scan_in_context(stream: BinaryIO, loader: Loader, job: Job) -> Report:
     """``Loader.scan`` for an envelope that is bound to a context."""
-    from safeload.pipeline.request import Demands
+    from safeload.pipeline.request import JudgeOptions, ReadRequest
     from safeload.pipeline.scan import scan
-    from safeload.pipeline.verdict import Options
 
     with loader.audit.operation("scan") as operation:
-        return scan(stream, Demands(loader.keys, job.context), Options(loader.policy, loader.limits), operation)
+        return scan(
+            stream, ReadRequest(JudgeOptions(loader.policy, loader.limits), loader.keys, job.context), operation
+        )
 
 
 def scan_file(path: str, job: Job) -> Report:

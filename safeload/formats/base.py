@@ -27,14 +27,16 @@ __all__ = [
     "GENERIC",
     "NO",
     "SPECIFIC",
+    "WHOLE",
+    "EncodeOptions",
     "Format",
     "Member",
+    "Part",
     "Parts",
     "PickleReader",
-    "Request",
     "Split",
+    "SplitRequest",
     "Stream",
-    "WriteRequest",
 ]
 
 # Answers of Format.recognise. Of two formats that know an artifact the more specific one takes it from one that is ``refined`` (a
@@ -66,38 +68,53 @@ class PickleReader(Protocol):
         ...
 
 
-class Request(NamedTuple):
-    """How an artifact is to be read.
+class Part(NamedTuple):
+    """Which part of an artifact the caller wants, and as what.
 
     Attributes:
-        limits: bounds on sizes and counts.
         arrays: ``"numpy"``: tensors of other libraries as NumPy arrays, without importing the library.
         member: the part of the artifact to read (an HDF5 path, the name of an array); ``None`` for all of it.
         index: which part of that array to read, as for ``array[index]``.
         mmap: leave arrays in a mapping of the file where the format allows it.
+    """
+
+    arrays: str | None = None
+    member: str | None = None
+    index: Any = None
+    mmap: bool = False
+
+
+WHOLE = Part()
+
+
+class SplitRequest(NamedTuple):
+    """How a format is to take one artifact apart: what the walk through the containers knows when it gets there.
+
+    Attributes:
+        limits: bounds on sizes and counts.
+        part: what the caller wants of it.
         loading: ``False`` for a scan, which never rebuilds: what only a rebuild needs may be skipped.
         permits: whether the policy lets an artifact refer to a global (``"module.name"``).
-        path: the file's name, for messages only.
         whole: the artifact is all of its blob; otherwise something else may follow the stream that it begins with.
         budget: what the artifact's compressed parts may still unpack to; shared by everything inside it.
         pickles: looks at pickles that are part of a format's own structure.
     """
 
     limits: Limits = DEFAULT_LIMITS
-    arrays: str | None = None
-    member: str | None = None
-    index: Any = None
-    mmap: bool = False
+    part: Part = WHOLE
     loading: bool = True
     permits: Callable[[str], bool] = lambda _name: False
-    path: str = ""
     whole: bool = True
     budget: Budget | None = None
     pickles: PickleReader | None = None
 
+    def inside(self) -> SplitRequest:
+        """The request for the one file that ``part.member`` names: what is left of it is about that file."""
+        return self._replace(part=self.part._replace(member=None))
 
-class WriteRequest(NamedTuple):
-    """How an object is to be written: the keyword arguments of ``dump`` that concern a codec."""
+
+class EncodeOptions(NamedTuple):
+    """How a codec is to write an object: the keyword arguments of ``dump`` that concern it."""
 
     limits: Limits = DEFAULT_LIMITS
     protocol: int | None = None
@@ -138,7 +155,7 @@ class Member(NamedTuple):
 
     name: str
     blob: Blob
-    request: Request | None = None
+    request: SplitRequest | None = None
     needed: bool = True
 
 
@@ -211,7 +228,7 @@ class Format(Protocol):
         """:data:`SPECIFIC`, :data:`GENERIC`, :data:`FALLBACK` or :data:`NO`, by content. Never raises for what is in the bytes."""
         ...
 
-    def split(self, blob: Blob, request: Request) -> Split:
+    def split(self, blob: Blob, request: SplitRequest) -> Split:
         """Take the artifact apart.
 
         Raises:

@@ -16,7 +16,7 @@ from safeload.formats.base import NO
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from safeload.formats.base import Request, WriteRequest
+    from safeload.formats.base import EncodeOptions, SplitRequest
     from safeload.source.blob import Blob
 
 __all__ = ["CodePickle", "CodePickleCodec"]
@@ -32,7 +32,7 @@ class CodePickle:
         """No: it is a pickle."""
         return NO
 
-    def split(self, blob: Blob, request: Request) -> NoReturn:  # noqa: ARG002
+    def split(self, blob: Blob, request: SplitRequest) -> NoReturn:  # noqa: ARG002
         """Never asked for: the codec's payload is a stream."""
         raise FormatError(f"a {self.name} pickle is read as a pickle", code="format.unsupported")
 
@@ -47,7 +47,7 @@ class CodePickleCodec:
         self.name = name
         self.number = number
 
-    def encode(self, obj: Any, request: WriteRequest) -> Sequence[Any]:
+    def encode(self, obj: Any, request: EncodeOptions) -> Sequence[Any]:
         """See :class:`~safeload.formats.containers.Codec`.
 
         Raises:

@@ -17,7 +17,7 @@ from safeload.source.unpacking import Budget, check_ratio
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from safeload.formats.base import Parts, Request
+    from safeload.formats.base import Parts, SplitRequest
     from safeload.source.blob import Blob
     from safeload.source.unpacking import Decompressor
 
@@ -64,7 +64,7 @@ class Compressed:
             return NO
         return GENERIC if not self._weak or known_container(blob.head(HEAD)) == self.name else NO
 
-    def split(self, blob: Blob, request: Request) -> CompressedSplit:
+    def split(self, blob: Blob, request: SplitRequest) -> CompressedSplit:
         """Unpack it.
 
         Raises:
@@ -88,7 +88,7 @@ class Compressed:
             ) from error
         return CompressedSplit(self.name, Member(CONTENT, content, request))
 
-    def _unpacked(self, blob: Blob, request: Request) -> Blob:
+    def _unpacked(self, blob: Blob, request: SplitRequest) -> Blob:
         limits = request.limits
         budget = request.budget or Budget(limits)
         data, position = Spill(budget.memory), 0
@@ -104,7 +104,7 @@ class Compressed:
             f"the {self.name} file has more than max_members={limits.max_members:,} streams", code="limit.members"
         )
 
-    def _stream(self, blob: Blob, position: int, data: Spill, request: Request) -> int:
+    def _stream(self, blob: Blob, position: int, data: Spill, request: SplitRequest) -> int:
         """Unpack the stream at ``position`` to the end of ``data``; where it ends."""
         decompressor = self._decompressor()
         if position and not blob.read(position, min(8, blob.size - position)).startswith(self._magic):

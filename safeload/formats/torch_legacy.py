@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from safeload.findings import Finding
-    from safeload.formats.base import Parts, Request
+    from safeload.formats.base import Parts, SplitRequest
     from safeload.program import Program
     from safeload.source.blob import Blob
 
@@ -41,7 +41,7 @@ class LegacySplit:
     container = "torch"
     members = ()
 
-    def __init__(self, blob: Blob, request: Request) -> None:
+    def __init__(self, blob: Blob, request: SplitRequest) -> None:
         reader = pickle_reader(request)
         self._blob = blob
         self.findings: tuple[Finding, ...] = ()
@@ -97,7 +97,7 @@ class LegacySplit:
         return None
 
     def _read(self, key: str, size: int) -> memoryview:
-        if self._storages.request.mmap:
+        if self._storages.request.part.mmap:
             return mapped(self._blob, self._places[key], size)
         return self._blob.view(self._places[key], size)
 
@@ -106,7 +106,7 @@ class LegacySplit:
         return self._storages.rebuild(parts, _OBJECT)
 
 
-def _pickles(blob: Blob, request: Request) -> tuple[list[Blob], bool]:
+def _pickles(blob: Blob, request: SplitRequest) -> tuple[list[Blob], bool]:
     """The pickles, and whether all are there; one that is broken goes to the end of the file."""
     reader, ends, complete = pickle_reader(request), [0], True
     while len(ends) <= len(_NAMES) and complete:

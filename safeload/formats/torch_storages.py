@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from safeload.facts.torch_types import StorageId
-    from safeload.formats.base import Parts, PickleReader, Request
+    from safeload.formats.base import Parts, PickleReader, SplitRequest
     from safeload.program import Program
     from safeload.source.blob import Blob
 
@@ -48,10 +48,10 @@ def torch_module() -> Any:
     return torch
 
 
-def pickle_reader(request: Request) -> PickleReader:
+def pickle_reader(request: SplitRequest) -> PickleReader:
     """What looks at pickles for the format; whoever examines artifacts sets it."""
     if request.pickles is None:
-        raise TypeError("Request.pickles is not set")
+        raise TypeError("SplitRequest.pickles is not set")
     return request.pickles
 
 
@@ -78,7 +78,7 @@ class Storages:
 
     def __init__(
         self,
-        request: Request,
+        request: SplitRequest,
         location: str,
         size: Callable[[str], int | None],
         read: Callable[[str, int], memoryview],
@@ -112,7 +112,7 @@ class Storages:
                 if reason is not None:
                     yield wrong(f"a persistent id is no storage of this file: {reason}", self.location)
                     return
-        if self.request.arrays == "numpy" and self.request.loading:
+        if self.request.part.arrays == "numpy" and self.request.loading:
             yield from self._without_torch(program)
 
     def _check_id(self, pid: Any) -> str | None:
@@ -141,7 +141,7 @@ class Storages:
 
     def rebuild(self, parts: Parts, index: int) -> Any:
         """The object of the stream, with its tensors."""
-        if self.request.arrays == "numpy":
+        if self.request.part.arrays == "numpy":
             return parts.stream(index, persistent_load=self._answers(self._array), substitutes=SUBSTITUTES)
         if self._ids or self._uses_torch:
             torch_module()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from safeload.findings import Finding
-    from safeload.formats.base import Parts, Request, Split
+    from safeload.formats.base import Parts, Split, SplitRequest
     from safeload.program import Program
 
 __all__ = ["split_tar"]
@@ -29,7 +29,7 @@ __all__ = ["split_tar"]
 _MAX_DIMENSIONS = 64
 
 
-def split_tar(blob: Blob, request: Request) -> Split:
+def split_tar(blob: Blob, request: SplitRequest) -> Split:
     """The pickles of all four files."""
     files = tar_files(blob)
     if request.loading:  # what is loaded later is what is judged now
@@ -54,7 +54,7 @@ class _Split:
     container = "torch"
     members = ()
 
-    def __init__(self, files: dict[str, Blob], request: Request) -> None:
+    def __init__(self, files: dict[str, Blob], request: SplitRequest) -> None:
         self._request = request
         self._things: dict[int, _Storage | _Tensor] = {}
         self._made: dict[int, Any] = {}
@@ -137,7 +137,7 @@ class _Split:
     def rebuild(self, parts: Parts) -> Any:
         """The object that was saved."""
         ids = iter(self._ids)
-        arrays = self._request.arrays == "numpy"
+        arrays = self._request.part.arrays == "numpy"
 
         def persistent_load(pid: Any) -> Any:
             key = next(ids)
@@ -166,7 +166,7 @@ class _Split:
 
     def _thing(self, key: int) -> Any:
         if key not in self._made:
-            self._made[key] = self._array(key) if self._request.arrays == "numpy" else self._torch(key)
+            self._made[key] = self._array(key) if self._request.part.arrays == "numpy" else self._torch(key)
         return self._made[key]
 
 

@@ -20,7 +20,7 @@ from safeload.formats.zip_reader import ZipReader, zip_names
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from safeload.formats.base import Parts, Request, Split
+    from safeload.formats.base import Parts, Split, SplitRequest
     from safeload.formats.zip_reader import ZipEntry
     from safeload.source.blob import Blob
 
@@ -44,7 +44,7 @@ def is_torch_zip(blob: Blob) -> bool:
     return any(name.lower() in wanted for name in names)
 
 
-def split_zip(blob: Blob, request: Request) -> Split:
+def split_zip(blob: Blob, request: SplitRequest) -> Split:
     """The pickle, and whatever else is in the archive as members."""
     reader = ZipReader(blob, request.limits, budget=request.budget, fold_case=True)
     archive = _Archive(reader)
@@ -100,7 +100,7 @@ class _Archive:
 class _Checkpoint:
     container = "torch"
 
-    def __init__(self, archive: _Archive, request: Request) -> None:
+    def __init__(self, archive: _Archive, request: SplitRequest) -> None:
         self._archive = archive
         self._request = request
         pickle = archive.find("data.pkl")
@@ -149,7 +149,7 @@ class _Checkpoint:
             return self._archive.reader.open(entry).view(0, size)
         # No CRC of array bytes: PyTorch does not look at it either, and it would double the time of a load.
         blob = self._archive.reader.blob
-        return mapped(blob, entry.data, size) if self._request.mmap else blob.view(entry.data, size)
+        return mapped(blob, entry.data, size) if self._request.part.mmap else blob.view(entry.data, size)
 
     def rebuild(self, parts: Parts) -> Any:
         """The object that was saved."""

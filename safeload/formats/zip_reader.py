@@ -114,7 +114,7 @@ class ZipReader:
 
     Args:
         blob: all of it.
-        limits: bounds. budget: what is left of ``max_unpacked_bytes`` (``Request.budget``).
+        limits: bounds. budget: what is left of ``max_unpacked_bytes`` (``SplitRequest.budget``).
         fold_case: names that differ in case only are the same to the program that loads it (PyTorch).
 
     Raises:

@@ -4,7 +4,7 @@
 
 Rules: a member is an artifact and takes the same way, down to ``max_depth``; nothing is rebuilt before every stream and
 every member has been judged clean; what a stream was judged as is what it is loaded as. Errors of a check are kept as
-findings: :meth:`Examined.refuse` raises them where somebody wants the object.
+findings: :meth:`JudgedArtifact.refuse` raises them where somebody wants the object.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from safeload.errors import FormatError, LimitExceededError, LoadError, SafeloadError
 from safeload.findings import Finding, Severity, Verdict
-from safeload.formats.base import Stream
+from safeload.formats.base import SplitRequest, Stream
 from safeload.formats.containers import detect, formats
 from safeload.formats.detect import HEAD, is_pickle_head, is_torch_legacy
-from safeload.pipeline.examined import Examined, no_artifact
 from safeload.pipeline.joblib.walk import judge_arrays
 from safeload.pipeline.polyglot import PickleLook
 from safeload.pipeline.sequence import any_encoding, broken_judgement, internal_error, judge_streams, judged_stream
 from safeload.pipeline.stream import has_arrays, judge
+from safeload.pipeline.tree import JudgedArtifact, no_artifact
 from safeload.pipeline.verdict import with_evidence
 from safeload.program import Program
 from safeload.source.blob_source import BlobSource
@@ -29,11 +29,12 @@ from safeload.source.unpacking import Budget, weight_of
 
 if TYPE_CHECKING:
     from safeload.audit import Operation
-    from safeload.formats.base import Format, Request, Split
-    from safeload.pipeline.verdict import Judgement, Options
+    from safeload.formats.base import Format, Part, Split
+    from safeload.pipeline.request import JudgeOptions
+    from safeload.pipeline.verdict import Judgement
     from safeload.source.blob import Blob
 
-__all__ = ["Examiner"]
+__all__ = ["ContainerWalk"]
 
 # Findings of formats about a global that the format itself would look up; their evidence is its name.
 _NAMES = frozenset({"keras.object"})
@@ -46,23 +47,37 @@ _LENIENT = Finding(
 )
 
 
-class Examiner:
+class ContainerWalk:
     """Examines the artifacts of one load or scan.
 
     Args:
-        request: how the artifact is to be read.
+        part: which part of the artifact is wanted.
         options: how its streams are judged.
         operation: the audit operation that this is part of.
+        loading: the object will be rebuilt.
+        whole: the artifact is all of its blob; otherwise something else may follow the stream that it begins with.
+        spills: what it unpacks to may be put into a temporary file; not so if it was encrypted.
     """
 
-    def __init__(self, request: Request, options: Options, operation: Operation) -> None:
-        self._budget = request.budget or Budget(request.limits)
+    def __init__(
+        self,
+        part: Part,
+        options: JudgeOptions,
+        operation: Operation,
+        *,
+        loading: bool = True,
+        whole: bool = True,
+        spills: bool = True,
+    ) -> None:
+        self._budget = Budget(options.limits, spills=spills)
         self._look = PickleLook(options)
-        self.request = request._replace(budget=self._budget, pickles=self._look)
+        self.request = SplitRequest(
+            options.limits, part, loading, options.permits, whole, budget=self._budget, pickles=self._look
+        )
         self.options = options
         self.operation = operation
         self._members = 0
-        self._outermost: Examined | None = None
+        self._outermost: JudgedArtifact | None = None
 
     def examine(
         self,
@@ -71,9 +86,9 @@ class Examiner:
         known: Format | None = None,
         name: str = "",
         depth: int = 0,
-        request: Request | None = None,
+        request: SplitRequest | None = None,
         needed: bool = True,
-    ) -> Examined:
+    ) -> JudgedArtifact:
         """Take ``blob`` apart and judge everything in it; never raises for what is in it.
 
         Args:
@@ -84,7 +99,7 @@ class Examiner:
             request: instead of the examiner's.
             needed: a rebuild will ask for it; otherwise it is only looked at.
         """
-        examined = Examined(name, blob, mmap=self.request.mmap, needed=needed)
+        examined = JudgedArtifact(name, blob, mmap=self.request.part.mmap, needed=needed)
         request = request or self.request
         if not depth:
             self._budget.packed = blob.size
@@ -98,7 +113,7 @@ class Examiner:
                 )
             form = known or self._format(blob)
             if form is None:
-                if request.member is not None or request.index is not None:
+                if request.part.member is not None or request.part.index is not None:
                     raise FormatError(
                         "member= and index= read a part of a container; this is a pickle, which is loaded whole",
                         code="format.member",
@@ -143,7 +158,7 @@ class Examiner:
                 code="format.polyglot",
             )
 
-    def _pickles(self, examined: Examined) -> None:
+    def _pickles(self, examined: JudgedArtifact) -> None:
         """An artifact in no container: a pickle, or nothing that is known."""
         blob = examined.blob
         if not blob.size:
@@ -167,7 +182,7 @@ class Examiner:
         elif found.error is not None:
             self._no_pickle(examined, found.error)
 
-    def _no_pickle(self, examined: Examined, error: SafeloadError) -> None:
+    def _no_pickle(self, examined: JudgedArtifact, error: SafeloadError) -> None:
         """What makes no sense as a pickle from its first byte on: nothing that is known, unless another unpickler makes sense of it."""
         if self._look.acts(examined.blob, error):
             examined.fail(error)
@@ -178,7 +193,7 @@ class Examiner:
         else:
             examined.fail(error)
 
-    def _unpickled(self, examined: Examined, error: SafeloadError) -> None:
+    def _unpickled(self, examined: JudgedArtifact, error: SafeloadError) -> None:
         """A joblib file for a program that unpickles it: the bytes of its first array are opcodes, ``error`` is where it stops."""
         known = {
             (use.kind, use.name) for judged in examined.judgements if judged.program for use in judged.program.uses
@@ -194,7 +209,7 @@ class Examiner:
         if broken is not None:
             examined.judgements.append(broken)
 
-    def _split(self, examined: Examined, split: Split, depth: int) -> None:
+    def _split(self, examined: JudgedArtifact, split: Split, depth: int) -> None:
         examined.split = split
         examined.container = split.container
         examined.findings += [with_evidence(each) if each.rule_id in _NAMES else each for each in split.findings]
@@ -214,19 +229,19 @@ class Examiner:
                     f"the artifact holds more than max_members={self.request.limits.max_members:,} others",
                     code="limit.members",
                 )
-            request = member.request or self.request._replace(member=None, index=None)
+            request = member.request or self.request._replace(part=self.request.part._replace(member=None, index=None))
             request = request._replace(whole=True)  # nothing else follows inside of a container
             inner = self.examine(member.blob, name=member.name, depth=depth + 1, request=request, needed=member.needed)
             examined.members.append(inner)
             if not self.request.loading:
                 inner.settle()
 
-    def _stream(self, examined: Examined, stream: Stream, location: str) -> None:
+    def _stream(self, examined: JudgedArtifact, stream: Stream, location: str) -> None:
         options = self.options
         if stream.encoding is not None:
-            options = options._replace(encoding=stream.encoding)
+            options = replace(options, encoding=stream.encoding)
         if stream.persistent:
-            options = options._replace(persistent_load=_unanswered, named=stream.named)
+            options = replace(options, persistent_load=_unanswered, named=stream.named)
         if stream.arrays and self.request.loading:
             judgement = judge_arrays(stream.blob, options, self.operation)
         elif stream.arrays:
@@ -247,7 +262,7 @@ class Examiner:
         if stream.check is not None:
             examined.findings += stream.check(judgement.program or Program())
 
-    def _may_go_on(self, examined: Examined, stream: Stream) -> bool:
+    def _may_go_on(self, examined: JudgedArtifact, stream: Stream) -> bool:
         """Whether something else may follow a stream: only in an open file that it is the rest of, not inside of a container."""
         if self.request.whole or examined is not self._outermost:
             return False

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from safeload.audit import Operation
-    from safeload.formats.base import WriteRequest
+    from safeload.formats.base import EncodeOptions
     from safeload.limits import Limits
 
 __all__ = ["encoded_bytes", "manifest_claims", "pickled_parts", "sealed", "write_encoded"]
@@ -146,7 +146,7 @@ def encoded_bytes(
     *,
     key: Any,
     operation: Operation,
-    request: WriteRequest,
+    request: EncodeOptions,
     kind: str | None = None,
     **sealing: Any,
 ) -> bytes:
@@ -170,7 +170,7 @@ def write_encoded(
     key: Any,
     operation: Operation,
     target: Any,
-    request: WriteRequest,
+    request: EncodeOptions,
     kind: str | None = None,
     **sealing: Any,
 ) -> None:
@@ -209,7 +209,7 @@ def _write_parts(parts: Iterable[Any], target: Any) -> None:
         file.commit()
 
 
-def _encoded(obj: Any, name: str, key: Any, request: WriteRequest) -> tuple[int, list[Any], dict[str, Any] | None]:
+def _encoded(obj: Any, name: str, key: Any, request: EncodeOptions) -> tuple[int, list[Any], dict[str, Any] | None]:
     """The codec's number, the payload's parts, and the claims: a manifest where the payload is a pickle stream."""
     from safeload.formats.containers import codecs
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from safeload.errors import FormatError
 from safeload.formats.detect import HEAD, is_pickle_head, known_container
 from safeload.limits import DEFAULT_LIMITS
-from safeload.pipeline.known import MAX_BYTES
-from safeload.pipeline.request import check_size, no_parts, request_of, require_signed
+from safeload.pipeline.known_clean import MAX_BYTES
+from safeload.pipeline.request import check_size, no_parts, require_signed
 from safeload.pipeline.signer import (
     ENVELOPE,
     decrypts_of,
@@ -37,77 +37,79 @@ if TYPE_CHECKING:
     from safeload.audit import Operation
     from safeload.envelope import Opened
     from safeload.formats.base import Format
-    from safeload.pipeline.request import Demands
-    from safeload.pipeline.verdict import Options
+    from safeload.pipeline.request import JudgeOptions, ReadRequest
     from safeload.source.blob import Blob
+    from safeload.validate.versions import Plan
 
 __all__ = ["load_bytes", "load_file", "load_path", "open_artifact", "refuse_container", "validated"]
 
 
-def load_bytes(data: bytes, demands: Demands, options: Options, operation: Operation) -> Any:
+def load_bytes(data: bytes, request: ReadRequest, operation: Operation) -> Any:
     """Load an artifact that is in memory, all of it."""
+    options = request.judging
     if operation.recording:
         operation.set(sha256=hashlib.sha256(data).hexdigest(), size=len(data))
     if data[:1] == ENVELOPE:
-        opened = open_envelope(data, demands, operation)
-        return _load_opened(opened, demands, options, operation)
-    require_signed(demands)
-    check_size(len(data), options)
+        opened = open_envelope(data, request, operation)
+        return _load_opened(opened, request, options, operation)
+    require_signed(request)
+    check_size(len(data), options.limits)
     if not is_pickle_head(data[:HEAD]) and not is_short(data, options):
         blob = MemoryBlob(data)
         form = detect_container(blob)
         if form is not None:
-            return _load_container(blob, demands, options, operation, form)[0]
-    no_parts(demands)
+            return _load_container(blob, request, options, operation, form)[0]
+    no_parts(request.part)
     if operation.recording:
         operation.set(container="pickle")
     try:
-        loaded = rebuild_bytes(data, options, operation, buffers=demands.buffers)
+        loaded = rebuild_bytes(data, options, operation, buffers=request.buffers)
     except FormatError as error:
         if has_arrays(error):
-            return _load_arrays(MemoryBlob(data), demands, options, operation)[0]
+            return _load_arrays(MemoryBlob(data), request, options, operation)[0]
         refuse_container(data[:HEAD], error)
         raise
-    return _finished(loaded, demands, operation)
+    return _finished(loaded, request, operation)
 
 
-def load_path(path: str | os.PathLike[str], demands: Demands, options: Options, operation: Operation) -> Any:
+def load_path(path: str | os.PathLike[str], request: ReadRequest, operation: Operation) -> Any:
     """Load the artifact in the file at ``path``, which is opened once."""
-    with open_artifact(path, options.limits.max_artifact_bytes) as file:
-        return load_file(file, demands, options, operation, whole=True)
+    with open_artifact(path, request.limits.max_artifact_bytes) as file:
+        return load_file(file, request, operation, whole=True)
 
 
-def load_file(file: Any, demands: Demands, options: Options, operation: Operation, *, whole: bool = False) -> Any:
+def load_file(file: Any, request: ReadRequest, operation: Operation, *, whole: bool = False) -> Any:
     """Load the artifact at the position of an open binary file, and leave the position right behind it."""
-    if type(file) is io.BytesIO and demands.keys is None is demands.wanted is demands.buffers and not file.tell():
+    options = request.judging
+    if type(file) is io.BytesIO and not file.tell() and _asks_for_nothing(request):
         data = file.getvalue()
         if is_short(data, options):  # a cache entry: what follows would take longer than all of its load
             file.seek(len(data))
             loaded = rebuild_short(data, options, operation)
-            return _finished(loaded, demands, operation)
+            return _finished(loaded, request, operation)
     source = source_for_file(file)
     source.more(1)
     if source.data[:1] == ENVELOPE:
         if isinstance(source, FileSource) and not operation.recording:
             file.seek(source.origin)
-            opened = open_envelope(file, demands, operation, whole=whole, decrypts=decrypts_of(source.data))
-            return _load_opened(opened, demands, options, operation)
-        return load_bytes(envelope_bytes(source, options, whole=whole), demands, options, operation)
-    require_signed(demands)
+            opened = open_envelope(file, request, operation, whole=whole, decrypts=decrypts_of(source.data))
+            return _load_opened(opened, request, options, operation)
+        return load_bytes(envelope_bytes(source, options.limits, whole=whole), request, operation)
+    require_signed(request)
     if isinstance(source, FileSource):
         source.more(HEAD)
         blob = FileBlob(file, source.origin)
         if not is_pickle_head(source.data[:HEAD]):
             form = detect_container(blob)
             if form is not None:
-                return _load_container_file(blob, file, demands, options, operation, form, whole=whole)
-        elif demands.mmap:  # of pickles only those with array bytes between their opcodes have something to map
-            return _load_array_stream(source, demands, options, operation, whole=whole)
-    if whole and (operation.recording or _is_small(file)) and demands.buffers is None:
+                return _load_container_file(blob, file, request, options, operation, form, whole=whole)
+        elif request.part.mmap:  # of pickles only those with array bytes between their opcodes have something to map
+            return _load_array_stream(source, request, options, operation, whole=whole)
+    if whole and (operation.recording or _is_small(file)) and request.buffers is None:
         # In one piece: the trail names the digest of exactly these bytes, and a judgement of them can be known already.
-        return load_bytes(source.rest(options.limits.max_artifact_bytes), demands, options, operation)
+        return load_bytes(source.rest(options.limits.max_artifact_bytes), request, operation)
     head = bytes(source.data[:HEAD])
-    return _load_stream(source, head, demands, options, operation, whole=whole)
+    return _load_stream(source, head, request, options, operation, whole=whole)
 
 
 def detect_container(blob: Blob) -> Format | None:
@@ -119,45 +121,46 @@ def detect_container(blob: Blob) -> Format | None:
 
 def _load_container(
     blob: Blob,
-    demands: Demands,
-    options: Options,
+    request: ReadRequest,
+    options: JudgeOptions,
     operation: Operation,
     known: Format | None = None,
     *,
     whole: bool = True,
     spills: bool = True,
+    plan: Plan | None = None,
 ) -> tuple[Any, int]:
     """Take a container apart, judge all of it, rebuild the object; returns where it ends as well."""
-    from safeload.pipeline.container import Examiner
+    from safeload.pipeline.container import ContainerWalk
 
-    request = request_of(demands, options, spills=spills)._replace(whole=whole)
+    walk = ContainerWalk(request.part, options, operation, whole=whole, spills=spills)
     with operation.child("analyse") as stage:
-        examined = Examiner(request, options, operation).examine(blob, known=known)
+        examined = walk.examine(blob, known=known)
         if stage.recording:
             operation.set(container=examined.container)
         examined.refuse()
     loaded = examined.rebuild(operation)
     before = getattr(examined.split, "before_streams", None)
     end = blob.size if before is None else before + sum(judgement.census.size for judgement in examined.judgements)
-    return _finished(loaded, demands, operation), end
+    return _finished(loaded, request, operation, plan), end
 
 
 def _load_arrays(
-    blob: Blob, demands: Demands, options: Options, operation: Operation, *, whole: bool = True
+    blob: Blob, request: ReadRequest, options: JudgeOptions, operation: Operation, *, whole: bool = True
 ) -> tuple[Any, int]:
     """Load a stream with array bytes in it, as joblib writes it; returns the object and the stream's length."""
     from safeload.formats.containers import formats
-    from safeload.pipeline.container import Examiner
+    from safeload.pipeline.container import ContainerWalk
 
-    request = request_of(demands, options)._replace(whole=whole)
-    examined = Examiner(request, options, operation).examine(blob, known=formats()["joblib"])
+    walk = ContainerWalk(request.part, options, operation, whole=whole)
+    examined = walk.examine(blob, known=formats()["joblib"])
     examined.refuse()
-    loaded = _finished(examined.rebuild(operation), demands, operation)
+    loaded = _finished(examined.rebuild(operation), request, operation)
     return loaded, examined.judgements[0].census.size if examined.judgements else blob.size
 
 
 def _load_array_stream(
-    source: FileSource | FlowSource, demands: Demands, options: Options, operation: Operation, *, whole: bool
+    source: FileSource | FlowSource, request: ReadRequest, options: JudgeOptions, operation: Operation, *, whole: bool
 ) -> Any:
     """:func:`_load_arrays` from an open file or a flow, which is left right behind the stream."""
     if operation.recording:
@@ -170,29 +173,36 @@ def _load_array_stream(
             )
         limit = options.limits.max_artifact_bytes
         if whole:
-            return _load_arrays(MemoryBlob(source.rest(limit)), demands, options, operation)[0]
+            return _load_arrays(MemoryBlob(source.rest(limit)), request, options, operation)[0]
         flow = FlowBlob(source.data, source.file, limit)
-        return _load_arrays(flow, demands, options, operation, whole=False)[0]
+        return _load_arrays(flow, request, options, operation, whole=False)[0]
     blob = FileBlob(source.file, source.origin)
-    check_size(blob.size, options)
-    loaded, size = _load_arrays(blob, demands, options, operation, whole=whole)
+    check_size(blob.size, options.limits)
+    loaded, size = _load_arrays(blob, request, options, operation, whole=whole)
     blob.unchanged()
     source.file.seek(source.origin + size)
     return loaded
 
 
 def _load_container_file(
-    blob: FileBlob, file: Any, demands: Demands, options: Options, operation: Operation, known: Format, *, whole: bool
+    blob: FileBlob,
+    file: Any,
+    request: ReadRequest,
+    options: JudgeOptions,
+    operation: Operation,
+    known: Format,
+    *,
+    whole: bool,
 ) -> Any:
     """:func:`_load_container` for an open file, which is left behind what was read: for most containers at its end."""
-    check_size(blob.size, options)
+    check_size(blob.size, options.limits)
     if operation.recording:
         digest = hashlib.sha256()
         for chunk in blob.chunks():
             digest.update(chunk)
         operation.set(sha256=digest.hexdigest(), size=blob.size)
     start = file.seek(0, os.SEEK_END) - blob.size
-    loaded, end = _load_container(blob, demands, options, operation, known, whole=whole)
+    loaded, end = _load_container(blob, request, options, operation, known, whole=whole)
     blob.unchanged()
     file.seek(start + (blob.size if whole else end))
     return loaded
@@ -205,8 +215,8 @@ def _is_small(file: Any) -> bool:
 def _load_stream(
     source: FileSource | FlowSource,
     head: bytes,
-    demands: Demands,
-    options: Options,
+    request: ReadRequest,
+    options: JudgeOptions,
     operation: Operation,
     *,
     whole: bool,
@@ -214,13 +224,13 @@ def _load_stream(
     if operation.recording:
         operation.set(container="pickle")
     try:
-        loaded, _ = rebuild(source, options, operation, buffers=demands.buffers, whole=whole)
+        loaded, _ = rebuild(source, options, operation, buffers=request.buffers, whole=whole)
     except FormatError as error:
         if has_arrays(error):
-            return _load_array_stream(source, demands, options, operation, whole=whole)
+            return _load_array_stream(source, request, options, operation, whole=whole)
         refuse_container(head, error)
         raise
-    return _finished(loaded, demands, operation)
+    return _finished(loaded, request, operation)
 
 
 def refuse_container(head: bytes, error: Exception) -> None:
@@ -237,24 +247,30 @@ def refuse_container(head: bytes, error: Exception) -> None:
         ) from error
 
 
-def _load_opened(opened: Opened, demands: Demands, options: Options, operation: Operation) -> Any:
-    options = signer_options(opened, demands, options)
-    demands = planned(opened, demands)
+def _load_opened(opened: Opened, request: ReadRequest, options: JudgeOptions, operation: Operation) -> Any:
+    options = signer_options(opened, request, options)
+    plan = planned(opened, request)
     if not is_pickled(opened):
         known = payload_format(opened, options)
         spills = not opened.suite.encrypts
-        return _load_container(MemoryBlob(opened.payload), demands, options, operation, known, spills=spills)[0]
-    stream, buffers = opened_stream(opened, demands, options)
+        payload = MemoryBlob(opened.payload)
+        return _load_container(payload, request, options, operation, known, spills=spills, plan=plan)[0]
+    stream, buffers = opened_stream(opened, request, options)
     loaded = rebuild_bytes(stream, options, operation, buffers=buffers)
-    return _finished(loaded, demands, operation)
+    return _finished(loaded, request, operation, plan)
 
 
-def _finished(loaded: Any, demands: Demands, operation: Operation) -> Any:
+def _asks_for_nothing(request: ReadRequest) -> bool:
+    """Whether the request is met by any plain pickle: no envelope is asked for, and no buffers are given."""
+    return request.keys is None and request.kind is None and request.version is None and request.buffers is None
+
+
+def _finished(loaded: Any, request: ReadRequest, operation: Operation, plan: Plan | None = None) -> Any:
     """``loaded``, brought up to the wanted version and checked against the schema."""
-    if demands.plan is not None and demands.plan.steps:
-        with operation.child("migrate", action=demands.plan.kind, operations=len(demands.plan.steps)):
-            loaded = demands.plan.upgrade(loaded)
-    return validated(loaded, demands.schema, operation)
+    if plan is not None and plan.steps:
+        with operation.child("migrate", action=plan.kind, operations=len(plan.steps)):
+            loaded = plan.upgrade(loaded)
+    return validated(loaded, request.schema, operation)
 
 
 def validated(loaded: Any, schema: Any, operation: Operation) -> Any:

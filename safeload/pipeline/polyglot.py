@@ -22,7 +22,7 @@ from safeload.source.blob_source import BlobSource
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from safeload.pipeline.verdict import Options
+    from safeload.pipeline.request import JudgeOptions
     from safeload.program import Use
     from safeload.source.blob import Blob
 
@@ -48,7 +48,7 @@ class _Reading(NamedTuple):
 class PickleLook:
     """See :class:`safeload.formats.base.PickleReader`."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: JudgeOptions) -> None:
         self._options = options
 
     def size(self, blob: Blob, offset: int) -> int:

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from safeload.engine.census import Census
-    from safeload.pipeline.verdict import Judgement, Options
+    from safeload.pipeline.request import JudgeOptions
+    from safeload.pipeline.verdict import Judgement
     from safeload.policy import Policy
 
 __all__ = [
@@ -41,12 +42,12 @@ __all__ = [
 pause = CollectorPause()
 
 
-def load_plain(data: bytes, options: Options) -> Any:
+def load_plain(data: bytes, options: JudgeOptions) -> Any:
     """A small stream in one frame, which the C unpickler reads from a C file at once."""
     return _read(DataUnpickler(io.BytesIO(data), encoding=options.encoding, errors=options.errors))
 
 
-def load_data(census: Census, options: Options) -> Any:
+def load_data(census: Census, options: JudgeOptions) -> Any:
     """Rebuild a stream of pure data.
 
     Raises:
@@ -68,7 +69,7 @@ def _read(unpickler: DataUnpickler) -> Any:
         raise FormatError.wrap(error) from error
 
 
-def load_code(judgement: Judgement, options: Options, substitutes: Mapping[str, Any] | None = None) -> Any:
+def load_code(judgement: Judgement, options: JudgeOptions, substitutes: Mapping[str, Any] | None = None) -> Any:
     """Rebuild a stream whose verdict is clean.
 
     ``substitutes`` are objects of a container format that stand for globals, by policy name, which are then not imported.
@@ -81,7 +82,6 @@ def load_code(judgement: Judgement, options: Options, substitutes: Mapping[str, 
     unpickler = RestrictedUnpickler(
         CodeFeed(census.code),
         resolve_all(judgement, options.policy, substitutes or {}),
-        find_class=options.find_class,
         persistent_load=options.persistent_load,
         buffers=settled(judgement),
         encoding=options.encoding,

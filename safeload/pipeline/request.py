@@ -1,82 +1,124 @@
-"""What a caller demands of an artifact, whatever it turns out to be."""
+"""What one call asks for: built once from its arguments, and read by every stage as it is.
+
+A :class:`ReadRequest` holds what the caller said, and never changes on the way: a stage that learns more (the signer's policy, the
+encoding that a format prescribes) hands on another :class:`JudgeOptions` beside it. Without that rule each stage would
+repack the choices of the one before, and a choice that is forgotten there is a check that does not take place.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from safeload.errors import LimitExceededError, MissingKeyError, VersionError
+from safeload.formats.base import WHOLE, Part
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from safeload.envelope.keys import KeyRing
-    from safeload.formats.base import Request
-    from safeload.pipeline.verdict import Options
-    from safeload.validate.versions import Plan
+    from safeload.limits import Limits
+    from safeload.policy import Policy
 
-__all__ = ["Demands", "check_size", "no_parts", "request_of", "require_signed"]
+__all__ = ["JudgeOptions", "ReadRequest", "check_size", "no_parts", "require_signed"]
 
 
-class Demands(NamedTuple):
-    """What a caller demands of an artifact besides the :class:`Options` of its streams."""
+@dataclass(frozen=True, slots=True)
+class JudgeOptions:
+    """How streams are judged and rebuilt; the keyword arguments of ``pickle.load`` are among them.
 
+    Attributes:
+        policy: what a stream may contain. limits: what it may cost.
+        manifest: the operations that its signer has listed; ``None`` if there is no such list.
+        fix_imports, encoding, errors: as for ``pickle.load``.
+        signed: somebody whose key is in the ring vouches for the bytes, and ``policy`` is that signer's.
+        persistent_load: answers persistent ids, where the format has them.
+        named: see :class:`safeload.formats.base.Stream`.
+    """
+
+    policy: Policy
+    limits: Limits
+    manifest: tuple[str, ...] | None = None
+    fix_imports: bool = True
+    encoding: str = "ASCII"
+    errors: str = "strict"
+    signed: bool = False
+    persistent_load: Callable[[Any], Any] | None = None
+    named: Callable[[Any], Any] | None = None
+
+    def cache_key(self) -> tuple[object, ...]:
+        """Everything that a judgement depends on besides the bytes.
+
+        Each part is taken by its name. A key that misses one would let bytes that were judged under a lenient choice
+        pass as clean under a strict one.
+        """
+        return (
+            self.policy.digest,
+            self.limits,
+            self.manifest,
+            self.fix_imports,
+            self.encoding,
+            self.errors,
+            self.signed,
+            self.persistent_load is None,
+            self.named,
+        )
+
+    def permits(self, name: str) -> bool:
+        """Whether the policy lets an artifact refer to a global (``"module.name"``)."""
+        rule = self.policy.rule(name)
+        return self.policy.grants_code or (rule is not None and rule.reference)
+
+
+@dataclass(frozen=True, slots=True)
+class ReadRequest:
+    """What a load or a scan asks for.
+
+    Attributes:
+        judging: how streams are judged, as long as no signer is known.
+        keys: the key ring; with one, an artifact without an envelope is refused.
+        context: what the envelope must have been sealed for.
+        signers: by key id in hex, objects with ``policy`` and ``grants``.
+        kind, version: what the payload must be, and what it is upgraded to; see :mod:`safeload.validate.versions`.
+        schema: what the object must match.
+        buffers: out-of-band buffers of a pickle.
+        part: which part of a container is read, and as what.
+    """
+
+    judging: JudgeOptions
     keys: KeyRing | None = None
     context: Any = None
+    signers: Mapping[str, Any] | None = None
+    kind: str | None = None
+    version: int | None = None
     schema: Any = None
     buffers: Iterable[Any] | None = None
-    signers: Mapping[str, Any] | None = None  # by key id in hex: objects with ``policy`` and ``grants``
-    arrays: str | None = None  # this and what follows: see formats.base.Request
-    member: str | None = None
-    index: Any = None
-    mmap: bool = False
-    wanted: tuple[str | None, int | None] | None = None  # kind and version of the payload
-    plan: Plan | None = None  # how an opened envelope's payload becomes the wanted version
+    part: Part = WHOLE
+
+    @property
+    def limits(self) -> Limits:
+        """The bounds of this call; a signer does not widen them."""
+        return self.judging.limits
 
 
-def request_of(
-    demands: Demands, options: Options, *, path: str = "", loading: bool = True, spills: bool = True
-) -> Request:
-    """How the artifact is to be read, for its format. ``spills``: what it unpacks to may be put into a temporary file."""
-    from safeload.formats.base import Request
-    from safeload.source.unpacking import Budget
-
-    policy = options.policy
-
-    def permits(name: str) -> bool:
-        rule = policy.rule(name)
-        return policy.grants_code or (rule is not None and rule.reference)
-
-    return Request(
-        options.limits,
-        demands.arrays,
-        demands.member,
-        demands.index,
-        demands.mmap,
-        loading,
-        permits,
-        path,
-        budget=Budget(options.limits, spills=spills),
-    )
-
-
-def require_signed(demands: Demands) -> None:
+def require_signed(request: ReadRequest) -> None:
     """Refuse an artifact that is no envelope where one was asked for."""
-    if demands.keys is not None:
+    if request.keys is not None:
         raise MissingKeyError(
             "keys were given, so a signed envelope is required, but this artifact is not signed; nothing of it was parsed. "
             "Sign it with 'safeload sign', or load it without keys if you mean to",
             code="envelope.unsigned",
         )
-    if demands.wanted is not None:
+    if request.kind is not None or request.version is not None:
         raise VersionError(
             "kind= and version= ask what a signed envelope says of its payload, and this artifact is none; load it without them",
             code="version.unsigned",
         )
 
 
-def check_size(size: int, options: Options) -> None:
+def check_size(size: int, limits: Limits) -> None:
     """Raise if an artifact of ``size`` bytes is over the limit."""
-    limit = options.limits.max_artifact_bytes
+    limit = limits.max_artifact_bytes
     if size > limit:
         raise LimitExceededError(
             f"the artifact has {size:,} bytes, over the limit max_artifact_bytes={limit:,}; raise Limits(max_artifact_bytes=...)",
@@ -85,13 +127,13 @@ def check_size(size: int, options: Options) -> None:
         )
 
 
-def no_parts(demands: Demands) -> None:
+def no_parts(part: Part) -> None:
     """A pickle is loaded whole, into memory.
 
     Raises:
         ValueError: the caller asked for a part of it, or for a mapping.
     """
-    if demands.mmap:
+    if part.mmap:
         raise ValueError("mmap=True maps arrays of a file; a pickle in memory is loaded without it")
-    if demands.member is not None or demands.index is not None:
+    if part.member is not None or part.index is not None:
         raise ValueError("member= and index= read a part of a container; a pickle is loaded whole")

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from safeload.errors import FormatError, PolicyError, SafeloadError
 from safeload.findings import Finding, Report, Severity, Verdict
-from safeload.formats.base import Request
-from safeload.pipeline.container import Examiner
+from safeload.formats.base import WHOLE
+from safeload.pipeline.container import ContainerWalk
 from safeload.pipeline.load import open_artifact
-from safeload.pipeline.request import check_size, request_of
+from safeload.pipeline.request import JudgeOptions, check_size
 from safeload.pipeline.sequence import broken_judgement, finding_of, judged_stream
 from safeload.pipeline.signer import ENVELOPE, is_pickled, open_envelope, opened_stream, payload_format, signer_options
-from safeload.pipeline.verdict import Options, report_of
+from safeload.pipeline.verdict import report_of
 from safeload.source.blob import Blob, FileBlob, MemoryBlob
 from safeload.source.sources import FileSource, source_for_file
 
@@ -26,36 +26,36 @@ if TYPE_CHECKING:
 
     from safeload.audit import Operation
     from safeload.envelope import Opened
-    from safeload.pipeline.examined import Examined
-    from safeload.pipeline.request import Demands
+    from safeload.pipeline.request import ReadRequest
+    from safeload.pipeline.tree import JudgedArtifact
     from safeload.pipeline.verdict import Judgement
     from safeload.program import Program
 
 __all__ = ["envelope_facts", "scan"]
 
 
-def scan(source: Any, demands: Demands, options: Options, operation: Operation) -> Report:
+def scan(source: Any, request: ReadRequest, operation: Operation) -> Report:
     """The report of ``source``: a path or URL, an open binary file, or bytes-like."""
     if isinstance(source, (str, os.PathLike)):
         path = os.fsdecode(source)
         try:
-            with open_artifact(source, options.limits.max_artifact_bytes) as file:
-                return _scan_file(file, path, demands, options, operation)
+            with open_artifact(source, request.limits.max_artifact_bytes) as file:
+                return _scan_file(file, path, request, operation)
         except SafeloadError as error:
             return Report(*_of_error(error), path=path)
     if hasattr(source, "read"):
-        return _scan_file(source, "", demands, options, operation)
-    return _scan_blob(MemoryBlob(bytes(memoryview(source))), "", demands, options, operation)
+        return _scan_file(source, "", request, operation)
+    return _scan_blob(MemoryBlob(bytes(memoryview(source))), "", request, operation)
 
 
-def _scan_file(file: Any, path: str, demands: Demands, options: Options, operation: Operation) -> Report:
+def _scan_file(file: Any, path: str, request: ReadRequest, operation: Operation) -> Report:
     """Scan an open file to its end; one that can be read at random access stays where it is."""
     try:
         reader = source_for_file(file)
-        limit = options.limits.max_artifact_bytes
+        limit = request.limits.max_artifact_bytes
         blob: Blob = FileBlob(file) if isinstance(reader, FileSource) else MemoryBlob(reader.rest(limit))
-        check_size(blob.size, options)
-        report = _scan_blob(blob, path, demands, options, operation)
+        check_size(blob.size, request.limits)
+        report = _scan_blob(blob, path, request, operation)
         blob.unchanged()
     except SafeloadError as error:
         return Report(*_of_error(error), path=path)
@@ -64,7 +64,7 @@ def _scan_file(file: Any, path: str, demands: Demands, options: Options, operati
     return report
 
 
-def _scan_blob(blob: Blob, path: str, demands: Demands, options: Options, operation: Operation) -> Report:
+def _scan_blob(blob: Blob, path: str, request: ReadRequest, operation: Operation) -> Report:
     digest = hashlib.sha256()
     for chunk in blob.chunks():
         digest.update(chunk)
@@ -72,10 +72,10 @@ def _scan_blob(blob: Blob, path: str, demands: Demands, options: Options, operat
     if operation.recording:
         operation.set(sha256=facts["sha256"], size=blob.size)
     if blob.head(1) == ENVELOPE:
-        report = _scan_envelope(blob.read(0, blob.size), demands, options, operation, facts)
+        report = _scan_envelope(blob.read(0, blob.size), request, operation, facts)
     else:
-        examiner = Examiner(request_of(demands, options, path=path, loading=False), options, operation)
-        report = examiner.examine(blob).report(**facts)
+        walk = ContainerWalk(request.part, request.judging, operation, loading=False)
+        report = walk.examine(blob).report(**facts)
     if operation.recording:
         operation.set(verdict=report.verdict, findings=report.findings, container=report.container)
     return report
@@ -92,10 +92,9 @@ def programs(path: str | os.PathLike[str]) -> list[Program]:
     from safeload.limits import DEFAULT_LIMITS
     from safeload.policy import Policy
 
-    options = Options(Policy.packs(), DEFAULT_LIMITS)
+    options = JudgeOptions(Policy.packs(), DEFAULT_LIMITS)
     with open_artifact(path) as file, SILENT.operation("scan") as operation:
-        request = Request(options.limits, loading=False, path=os.fsdecode(path))
-        examined = Examiner(request, options, operation).examine(FileBlob(file))
+        examined = ContainerWalk(WHOLE, options, operation, loading=False).examine(FileBlob(file))
         found = list(_judgements(examined))
     for judgement in found:
         harmful = next((finding for finding in judgement.findings if _teaches_nothing(finding)), None)
@@ -109,7 +108,7 @@ def _teaches_nothing(finding: Finding) -> bool:
     return finding.verdict is Verdict.MALICIOUS or finding.rule_id == "policy.code"
 
 
-def _judgements(examined: Examined) -> Iterator[Judgement]:
+def _judgements(examined: JudgedArtifact) -> Iterator[Judgement]:
     """Of every stream of an artifact and of its members; raises for what could not be judged."""
     if examined.error is not None:
         raise examined.error
@@ -122,9 +121,7 @@ def _judgements(examined: Examined) -> Iterator[Judgement]:
             yield from _judgements(member)
 
 
-def _scan_envelope(
-    data: bytes, demands: Demands, options: Options, operation: Operation, facts: dict[str, Any]
-) -> Report:
+def _scan_envelope(data: bytes, request: ReadRequest, operation: Operation, facts: dict[str, Any]) -> Report:
     from safeload.envelope import inspect_prelude
 
     try:
@@ -132,20 +129,20 @@ def _scan_envelope(
     except SafeloadError:
         seen = None
     facts = {**facts, "container": "envelope", "envelope": seen}
-    if demands.keys is None:
+    if request.keys is None:
         message = "a signed envelope; its payload was not looked at, because no keys were given to verify it"
         finding = Finding("envelope.no-keys", Severity.MEDIUM, message, verdict=Verdict.SKIPPED)
         return Report(Verdict.SKIPPED, (finding,), **facts)
     try:
-        opened = open_envelope(data, demands, operation)
-        signed = signer_options(opened, demands, options)
+        opened = open_envelope(data, request, operation)
+        signed = signer_options(opened, request, request.judging)
         facts["envelope"] = envelope_facts(opened)
         if not is_pickled(opened):
-            request = request_of(demands, signed, loading=False, spills=not opened.suite.encrypts)
+            walk = ContainerWalk(request.part, signed, operation, loading=False, spills=not opened.suite.encrypts)
             known = payload_format(opened, signed)
-            examined = Examiner(request, signed, operation).examine(MemoryBlob(opened.payload), known=known)
+            examined = walk.examine(MemoryBlob(opened.payload), known=known)
             return examined.report(**facts)
-        payload, buffers = opened_stream(opened, demands, signed)
+        payload, buffers = opened_stream(opened, request, signed)
     except SafeloadError as error:
         return Report(*_of_error(error), **facts)
     try:

@@ -6,6 +6,7 @@ is judged, because ``pickle.load`` executes opcodes as they come.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from safeload.errors import EnvelopeError, FormatError, LimitExceededError, SafeloadError
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from safeload.audit import Operation
-    from safeload.pipeline.verdict import Judgement, Options
+    from safeload.pipeline.request import JudgeOptions
+    from safeload.pipeline.verdict import Judgement
     from safeload.source.blob import Blob
 
 __all__ = [
@@ -50,7 +52,7 @@ class Pickles(NamedTuple):
     arrays: bool = False
 
 
-def judge_streams(blob: Blob, options: Options, operation: Operation) -> Pickles:
+def judge_streams(blob: Blob, options: JudgeOptions, operation: Operation) -> Pickles:
     """Judge every stream of ``blob``; never raises for what is in it."""
     found = Pickles([], [])
     position = 0
@@ -70,7 +72,7 @@ def judge_streams(blob: Blob, options: Options, operation: Operation) -> Pickles
     return found
 
 
-def _stopped(found: Pickles, blob: Blob, position: int, error: SafeloadError, options: Options) -> Pickles:
+def _stopped(found: Pickles, blob: Blob, position: int, error: SafeloadError, options: JudgeOptions) -> Pickles:
     """The result when the stream at ``position`` cannot be judged."""
     if not found.judgements and has_arrays(error):
         return found._replace(arrays=True, error=error)
@@ -88,7 +90,7 @@ def _stopped(found: Pickles, blob: Blob, position: int, error: SafeloadError, op
 
 
 def judged_stream(
-    blob: Blob, position: int, options: Options, operation: Operation, *, buffers: Iterable[Any] | None = None
+    blob: Blob, position: int, options: JudgeOptions, operation: Operation, *, buffers: Iterable[Any] | None = None
 ) -> Judgement:
     """Judge the stream at ``position`` whatever the encoding of its Python 2 strings; who loads it has to name it.
 
@@ -96,20 +98,20 @@ def judged_stream(
         SafeloadError: it cannot be judged.
     """
 
-    def judged(options: Options) -> Judgement:
+    def judged(options: JudgeOptions) -> Judgement:
         return judge(BlobSource(blob, position, skims=True), options, operation, buffers=buffers)
 
     return any_encoding(judged, options)
 
 
-def any_encoding(judged: Callable[[Options], Judgement], options: Options) -> Judgement:
+def any_encoding(judged: Callable[[JudgeOptions], Judgement], options: JudgeOptions) -> Judgement:
     """What ``judged`` says of a stream, for a scan: Python 2 strings that are not ASCII are read as Latin-1 and noted."""
     try:
         return judged(options)
     except FormatError as error:
         if not isinstance(error.__cause__, UnicodeDecodeError):
             raise
-    judgement = judged(options._replace(encoding="latin1"))
+    judgement = judged(replace(options, encoding="latin1"))
     return judgement._replace(notes=(*judgement.notes, _PYTHON_2))
 
 
@@ -138,7 +140,7 @@ def _too_many(position: int) -> Finding:
     return Finding("limit.streams", Severity.HIGH, message, f"byte {position}", verdict=Verdict.UNKNOWN)
 
 
-def broken_judgement(error: SafeloadError, options: Options) -> Judgement | None:
+def broken_judgement(error: SafeloadError, options: JudgeOptions) -> Judgement | None:
     """What the stream would have done before it breaks."""
     if error.broken_stream is None:
         return None

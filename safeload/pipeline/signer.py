@@ -7,6 +7,7 @@ its codec and its bytes say.
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from safeload.errors import FormatError, MissingKeyError, PolicyError, TruncatedError
@@ -19,10 +20,11 @@ if TYPE_CHECKING:
     from safeload.envelope import Opened
     from safeload.formats.base import Format
     from safeload.formats.containers import Codec
-    from safeload.pipeline.request import Demands
-    from safeload.pipeline.verdict import Options
+    from safeload.limits import Limits
+    from safeload.pipeline.request import JudgeOptions, ReadRequest
     from safeload.policy import Policy
     from safeload.source.sources import FileSource, FlowSource
+    from safeload.validate.versions import Plan
 
 __all__ = ["ENVELOPE", "decrypts_of", "envelope_bytes", "is_pickled", "open_envelope", "opened_stream", "payload_format", "planned",
            "signer_options"]  # fmt: skip
@@ -40,10 +42,10 @@ def decrypts_of(head: bytes) -> bool:
 
 
 def open_envelope(
-    source: Any, demands: Demands, operation: Operation, *, whole: bool = True, decrypts: bool | None = None
+    source: Any, request: ReadRequest, operation: Operation, *, whole: bool = True, decrypts: bool | None = None
 ) -> Opened:
     """Verify, and decrypt, an envelope: in memory (bytes), or in a file that stands at its start."""
-    if demands.keys is None:
+    if request.keys is None:
         raise MissingKeyError(
             "this is a signed envelope and no keys were given; pass keys=KeyRing.from_env(...) or another key ring",
             code="envelope.no-keys",
@@ -58,11 +60,11 @@ def open_envelope(
         if type(source) is bytes:
             from safeload.envelope import open_bytes
 
-            opened = open_bytes(source, demands.keys, context=demands.context)
+            opened = open_bytes(source, request.keys, context=request.context)
         else:
             from safeload.envelope import open_file
 
-            opened = open_file(source, demands.keys, exact=whole, context=demands.context)
+            opened = open_file(source, request.keys, exact=whole, context=request.context)
         if stage.recording:
             use.set(key_id=opened.key_id, suite=opened.suite)
             stage.set(key_id=opened.key_id, suite=opened.suite, codec=opened.codec_name, payload_size=opened.size)
@@ -71,17 +73,17 @@ def open_envelope(
     return opened
 
 
-def envelope_bytes(source: FileSource | FlowSource, options: Options, *, whole: bool) -> bytes:
+def envelope_bytes(source: FileSource | FlowSource, limits: Limits, *, whole: bool) -> bytes:
     """An envelope from a file; in a file of several, or a flow, the prelude tells where this one ends."""
     from safeload.envelope import wire
 
-    limit = options.limits.max_artifact_bytes
+    limit = limits.max_artifact_bytes
     if whole:
         return source.rest(limit)
     if not source.more(wire.PRELUDE_SIZE):
         raise TruncatedError("the envelope ends inside its prelude; the file is incomplete", code="envelope.truncated")
     size = wire.plan_of(wire.unpack(bytes(source.data[: wire.PRELUDE_SIZE]))).total
-    check_size(size, options)
+    check_size(size, limits)
     taken = source.take(0, size)
     if taken is None:
         raise TruncatedError("the envelope is incomplete; fetch it again", code="envelope.truncated")
@@ -89,21 +91,21 @@ def envelope_bytes(source: FileSource | FlowSource, options: Options, *, whole: 
     return taken[0]
 
 
-def signer_options(opened: Opened, demands: Demands, options: Options) -> Options:
+def signer_options(opened: Opened, request: ReadRequest, options: JudgeOptions) -> JudgeOptions:
     """The options for a verified signer: its own policy, its grants, and what its manifest admits."""
-    policy = _signer_policy(opened, demands, options.policy)
+    policy = _signer_policy(opened, request, options.policy)
     manifest = opened.claims.get("manifest")
     if manifest is not None:
         if not isinstance(manifest, list) or not all(isinstance(line, str) for line in manifest):
             raise FormatError("the envelope's manifest is not a list of operations", code="envelope.manifest")
         manifest = tuple(manifest)
-    return options._replace(policy=policy, manifest=manifest, signed=True)
+    return replace(options, policy=policy, manifest=manifest, signed=True)
 
 
-def _signer_policy(opened: Opened, demands: Demands, policy: Policy) -> Policy:
+def _signer_policy(opened: Opened, request: ReadRequest, policy: Policy) -> Policy:
     """What the key ring's entry says of the signer, else what the configuration says, else the default."""
     entry = opened.entry
-    configured = demands.signers.get(opened.key_id.hex()) if demands.signers else None
+    configured = request.signers.get(opened.key_id.hex()) if request.signers else None
     if entry.policy is not None:
         from safeload.policy import resolve_policy
 
@@ -129,7 +131,7 @@ def _codec(opened: Opened) -> Codec | None:
     return codec if codec is not None and codec.number == opened.codec else None
 
 
-def payload_format(opened: Opened, options: Options) -> Format:
+def payload_format(opened: Opened, options: JudgeOptions) -> Format:
     """The format that the envelope's codec says the payload has.
 
     Raises:
@@ -148,14 +150,14 @@ def payload_format(opened: Opened, options: Options) -> Format:
     return formats()[codec.reads]
 
 
-def _require_grant(codec: Codec, options: Options) -> None:
+def _require_grant(codec: Codec, options: JudgeOptions) -> None:
     if codec.code and not options.policy.grants_code:
         from safeload.facts.code_makers import why_refused
 
         raise PolicyError(why_refused(codec.name, signed=True), code="policy.code")
 
 
-def opened_stream(opened: Opened, demands: Demands, options: Options) -> tuple[bytes, Iterable[Any] | None]:
+def opened_stream(opened: Opened, request: ReadRequest, options: JudgeOptions) -> tuple[bytes, Iterable[Any] | None]:
     """The pickle stream of a verified envelope, and its buffers.
 
     Raises:
@@ -163,7 +165,7 @@ def opened_stream(opened: Opened, demands: Demands, options: Options) -> tuple[b
         PolicyError: it carries code, and the signer's grant, which ``options`` have, does not say so.
     """
     if opened.codec == _PICKLE:
-        return bytes(opened.payload), demands.buffers
+        return bytes(opened.payload), request.buffers
     if opened.codec == _PICKLE_WITH_BUFFERS:
         from safeload.formats.oob import split_buffers
 
@@ -175,16 +177,15 @@ def opened_stream(opened: Opened, demands: Demands, options: Options) -> tuple[b
     return bytes(opened.payload), None
 
 
-def planned(opened: Opened, demands: Demands) -> Demands:
-    """``demands`` with the steps that the payload needs.
+def planned(opened: Opened, request: ReadRequest) -> Plan | None:
+    """The steps that the payload needs to become what the request wants; ``None`` if neither says what it is.
 
     Raises:
         VersionError: its kind or version is none that can be read.
     """
     claimed = opened.claims.get("payload")
-    if claimed is None is demands.wanted:
-        return demands
+    if claimed is None and request.kind is None and request.version is None:
+        return None
     from safeload.validate.versions import plan
 
-    kind, version = demands.wanted or (None, None)
-    return demands._replace(plan=plan(claimed, opened.version, kind=kind, current=version))
+    return plan(claimed, opened.version, kind=request.kind, current=request.version)

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 from safeload.engine.census import Census, StreamSource, take_census
 from safeload.engine.cost.proof import is_harmless, is_plain, plain_code
 from safeload.errors import FormatError, SafeloadError
-from safeload.pipeline.known import MAX_BYTES, Judgements
+from safeload.pipeline.known_clean import MAX_BYTES, Judgements
 from safeload.pipeline.rebuild import load_code, load_data, load_plain, pause
-from safeload.pipeline.verdict import COMPUTED_CLASS, Judgement, Options, decide, refuse
+from safeload.pipeline.verdict import COMPUTED_CLASS, Judgement, decide, refuse
 from safeload.program import ARRAY_WRAPPERS
 from safeload.source.sources import BytesSource
 
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from safeload.engine.cost.hashing import KeyWalk
     from safeload.engine.cost.repeats import Repeats
     from safeload.engine.trace import Tracer
-    from safeload.pipeline.known import Known
+    from safeload.pipeline.known_clean import Known
+    from safeload.pipeline.request import JudgeOptions
 
 __all__ = [
     "Source",
@@ -79,7 +80,7 @@ class Source(StreamSource, Protocol):
 
 def rebuild(
     source: Source,
-    options: Options,
+    options: JudgeOptions,
     operation: Operation,
     *,
     buffers: Iterable[Any] | None = None,
@@ -108,7 +109,9 @@ def rebuild(
         return _load(judgement, options), census.size
 
 
-def rebuild_bytes(data: bytes, options: Options, operation: Operation, *, buffers: Iterable[Any] | None = None) -> Any:
+def rebuild_bytes(
+    data: bytes, options: JudgeOptions, operation: Operation, *, buffers: Iterable[Any] | None = None
+) -> Any:
     """:func:`rebuild` for an artifact that is one stream in memory.
 
     Small plain data takes a shorter way through the same stages, and bytes that this process has judged clean before
@@ -118,7 +121,7 @@ def rebuild_bytes(data: bytes, options: Options, operation: Operation, *, buffer
         return rebuild(BytesSource(data), options, operation, buffers=buffers)[0]
     if is_short(data, options):
         return rebuild_short(data, options, operation)
-    place = judgements.place(data, options.policy.digest, *options[1:7])
+    place = judgements.place(data, *options.cache_key())
     known = place.known
     if known is not None:
         census = Census(data, [], len(data), 0, bool(known[0]), mutable=False)
@@ -139,12 +142,12 @@ def rebuild_bytes(data: bytes, options: Options, operation: Operation, *, buffer
         return _load(judgement, options)
 
 
-def is_short(data: bytes, options: Options) -> bool:
+def is_short(data: bytes, options: JudgeOptions) -> bool:
     """Whether ``data`` is one small stream of plain data, proven harmless, which :func:`rebuild_short` takes."""
     return is_plain(data) and len(data) <= options.limits.max_stream_bytes
 
 
-def rebuild_short(data: bytes, options: Options, operation: Operation) -> Any:
+def rebuild_short(data: bytes, options: JudgeOptions, operation: Operation) -> Any:
     """The stages for what :func:`is_short` has judged: there is nothing left to decide."""
     with operation.child("analyse"):
         pass
@@ -152,7 +155,7 @@ def rebuild_short(data: bytes, options: Options, operation: Operation) -> Any:
         return load_plain(data, options)
 
 
-def _analysed(census: Census, options: Options) -> Tracer | None:
+def _analysed(census: Census, options: JudgeOptions) -> Tracer | None:
     """Bound what a stream costs, and trace it; ``None`` if it is pure data, about which nothing is left to decide."""
     if census.has_code:
         return _trace(census, options)
@@ -161,18 +164,18 @@ def _analysed(census: Census, options: Options) -> Tracer | None:
     return None
 
 
-def _settled(census: Census, tracer: Tracer | None, options: Options, operation: Operation) -> Judgement:
+def _settled(census: Census, tracer: Tracer | None, options: JudgeOptions, operation: Operation) -> Judgement:
     """The judgement of an analysed stream; raises unless the verdict is clean."""
     return Judgement(census) if tracer is None else decided(census, tracer, options, operation)
 
 
-def _load(judgement: Judgement, options: Options) -> Any:
+def _load(judgement: Judgement, options: JudgeOptions) -> Any:
     return load_code(judgement, options) if judgement.census.has_code else load_data(judgement.census, options)
 
 
 def judge(
     source: StreamSource,
-    options: Options,
+    options: JudgeOptions,
     operation: Operation,
     *,
     buffers: Iterable[Any] | None = None,
@@ -194,7 +197,7 @@ def judge(
         return decide(census, tracer, options)
 
 
-def judge_broken(code: bytes, protocol: int, options: Options, buffers: Sequence[Any] = ()) -> Judgement | None:
+def judge_broken(code: bytes, protocol: int, options: JudgeOptions, buffers: Sequence[Any] = ()) -> Judgement | None:
     """Judge what a stream would do before the place where it breaks; ``None`` if it would do nothing.
 
     ``pickle.load`` executes opcodes as they come: a payload followed by rubbish still fires. To ask for a persistent id is to
@@ -223,7 +226,7 @@ def judge_broken(code: bytes, protocol: int, options: Options, buffers: Sequence
     return decide(Census(code, literals, len(code), protocol, has_code=True, mutable=False), tracer, options)
 
 
-def weigh_broken(code: bytes, buffers: Iterable[Any], options: Options) -> list[Any]:
+def weigh_broken(code: bytes, buffers: Iterable[Any], options: JudgeOptions) -> list[Any]:
     """Bound what the start of a broken stream costs, wherever it breaks; returns the buffers that an unpickler may take.
 
     Raises:
@@ -238,7 +241,7 @@ def weigh_broken(code: bytes, buffers: Iterable[Any], options: Options) -> list[
     return literals
 
 
-def census_of(source: Source, options: Options, buffers: Iterable[Any] | None, *, whole: bool) -> Census:
+def census_of(source: Source, options: JudgeOptions, buffers: Iterable[Any] | None, *, whole: bool) -> Census:
     """The census of a stream, which ``source`` leaves behind: whatever follows is read by whoever asks for it next.
 
     That holds for refused streams too, so a program may go on with the next one.
@@ -262,7 +265,7 @@ def _trailing(size: int) -> NoReturn:
     )
 
 
-def _weigh(census: Census, options: Options) -> KeyWalk:
+def _weigh(census: Census, options: JudgeOptions) -> KeyWalk:
     """The exact way to bound what hashing costs."""
     from safeload.engine.cost.hashing import KeyWalk
 
@@ -272,7 +275,7 @@ def _weigh(census: Census, options: Options) -> KeyWalk:
     return walk
 
 
-def new_tracer(options: Options, *, makes_classes: bool = False) -> Tracer:
+def new_tracer(options: JudgeOptions, *, makes_classes: bool = False) -> Tracer:
     """A tracer for streams that are judged under ``options``."""
     from safeload.engine.trace import Tracer
 
@@ -286,7 +289,7 @@ def new_tracer(options: Options, *, makes_classes: bool = False) -> Tracer:
     )
 
 
-def _trace(census: Census, options: Options) -> Tracer:
+def _trace(census: Census, options: JudgeOptions) -> Tracer:
     """Ask the unpickler what a stream with code would do, once that is known to cost little."""
     repeats = _weigh(census, options).learned
     tracer = None if repeats is None else _traced_folded(census, repeats, options)
@@ -296,7 +299,7 @@ def _trace(census: Census, options: Options) -> Tracer:
     return tracer
 
 
-def _traced_folded(census: Census, repeats: Repeats, options: Options) -> Tracer | None:
+def _traced_folded(census: Census, repeats: Repeats, options: JudgeOptions) -> Tracer | None:
     """The trace without repetitions; ``None`` if it is not worth it, or does not go well."""
     if not repeats.patterned or census.mutable or options.policy.grants_code or options.named:
         return None
@@ -314,7 +317,7 @@ def _traced_folded(census: Census, repeats: Repeats, options: Options) -> Tracer
     return None
 
 
-def _traced(census: Census, options: Options) -> Tracer:
+def _traced(census: Census, options: JudgeOptions) -> Tracer:
     tracer = new_tracer(options)
     try:
         with pause:
@@ -335,13 +338,13 @@ def _traced(census: Census, options: Options) -> Tracer:
     return tracer
 
 
-def note_grant(stage: Any, options: Options) -> None:
+def note_grant(stage: Any, options: JudgeOptions) -> None:
     """Put on record that names and arguments are not judged, because the signer's grant says ``code``."""
     if options.policy.grants_code and stage.recording:
         stage.set(unsafe=["code"])
 
 
-def decided(census: Census, tracer: Tracer, options: Options, operation: Operation) -> Judgement:
+def decided(census: Census, tracer: Tracer, options: JudgeOptions, operation: Operation) -> Judgement:
     """The decision as a stage of its own; raises unless the verdict is clean."""
     with operation.child("decide", policy_digest=options.policy.digest) as stage:
         note_grant(stage, options)

@@ -11,33 +11,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 from safeload.errors import PolicyError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from safeload.engine.census import Census
     from safeload.engine.trace import Tracer
     from safeload.findings import Finding, Report, Suggestion
-    from safeload.limits import Limits
+    from safeload.pipeline.request import JudgeOptions
     from safeload.policy import Policy
     from safeload.program import Kind, Program
 
-__all__ = ["COMPUTED_CLASS", "Judgement", "Options", "decide", "refusal", "refuse", "report_of", "with_evidence"]
+__all__ = ["COMPUTED_CLASS", "Judgement", "decide", "refusal", "refuse", "report_of", "with_evidence"]
 
 COMPUTED_CLASS = "policy.computed-call"
-
-
-class Options(NamedTuple):
-    """How streams are judged and rebuilt; the keyword arguments of ``pickle.load`` among them."""
-
-    policy: Policy
-    limits: Limits
-    manifest: tuple[str, ...] | None = None
-    fix_imports: bool = True
-    encoding: str = "ASCII"
-    errors: str = "strict"
-    signed: bool = False  # somebody whose key is in the ring vouches for the bytes, and the policy is that signer's
-    persistent_load: Callable[[Any], Any] | None = None
-    find_class: Callable[[str, str], Any] | None = None
-    named: Callable[[Any], Any] | None = None  # see formats.base.Stream
 
 
 class Judgement(NamedTuple):
@@ -60,7 +45,7 @@ class Judgement(NamedTuple):
         return self._replace(census=self.census._replace(code=b"", buffers=[], unread={}))
 
 
-def decide(census: Census, tracer: Tracer, options: Options) -> Judgement:
+def decide(census: Census, tracer: Tracer, options: JudgeOptions) -> Judgement:
     """The judgement of a traced stream; it is clean if it has no findings.
 
     A trace that leaves out repetitions can only say that a stream is clean; otherwise it is judged in full.
@@ -73,7 +58,7 @@ def decide(census: Census, tracer: Tracer, options: Options) -> Judgement:
     return _decided(census, tracer, options)
 
 
-def _decided(census: Census, tracer: Tracer, options: Options) -> Judgement:
+def _decided(census: Census, tracer: Tracer, options: JudgeOptions) -> Judgement:
     from safeload.engine.fickling import fickling_gate
     from safeload.program import Kind, Program
 
@@ -129,7 +114,7 @@ def _computed_class() -> Finding:
     return Finding(COMPUTED_CLASS, Severity.HIGH, message)
 
 
-def _carried_code(program: Program, options: Options) -> tuple[list[Finding], list[Finding]]:
+def _carried_code(program: Program, options: JudgeOptions) -> tuple[list[Finding], list[Finding]]:
     """Findings and notes about code in the program: it is let in only for a signer with the grant, by no policy."""
     from safeload.facts.code_makers import family_of, why_refused
 

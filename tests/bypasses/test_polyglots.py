@@ -22,7 +22,7 @@ from pickle_parts import STOP, call, glob, proto
 import safeload
 from safeload.limits import DEFAULT_LIMITS
 from safeload.pipeline.polyglot import PickleLook
-from safeload.pipeline.verdict import Options
+from safeload.pipeline.request import JudgeOptions
 from safeload.policy import Policy
 from safeload.source.blob import MemoryBlob
 
@@ -241,7 +241,7 @@ def test_lzma_that_asks_for_memory(evil: bytes, marker: Path) -> None:
 )
 def test_what_acts_as_a_pickle(data: bytes, acts: bool) -> None:
     """Where the census stops and CPython may go on, a file acts; where the unpickler stops before, it does not."""
-    look = PickleLook(Options(Policy.packs("data"), DEFAULT_LIMITS))
+    look = PickleLook(JudgeOptions(Policy.packs("data"), DEFAULT_LIMITS))
     assert look.acts(MemoryBlob(data)) is acts
 
 

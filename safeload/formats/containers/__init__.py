@@ -18,7 +18,7 @@ from safeload.formats.base import GENERIC, NO, SPECIFIC
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from safeload.formats.base import Format, WriteRequest
+    from safeload.formats.base import EncodeOptions, Format
     from safeload.source.blob import Blob
 
 __all__ = ["Codec", "codecs", "detect", "formats"]
@@ -38,7 +38,7 @@ class Codec(Protocol):
     reads: str | None
     code: bool
 
-    def encode(self, obj: Any, request: WriteRequest) -> Sequence[Any]:
+    def encode(self, obj: Any, request: EncodeOptions) -> Sequence[Any]:
         """``obj`` as bytes-like parts, to be written one behind the other.
 
         Raises:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from safeload.findings import Finding
-    from safeload.formats.base import Parts, Request, Stream, WriteRequest
+    from safeload.formats.base import EncodeOptions, Parts, SplitRequest, Stream
     from safeload.source.blob import Blob
 
 __all__ = ["CODECS", "FORMAT"]
@@ -36,7 +36,7 @@ class _Hdf5:
         start = find_signature(blob)
         return NO if start is None or (start and _is_member(blob, start)) else GENERIC
 
-    def split(self, blob: Blob, request: Request) -> _Split:
+    def split(self, blob: Blob, request: SplitRequest) -> _Split:
         _check_user_block(blob)
         split = _Split(blob, request)
         if not request.loading:
@@ -77,18 +77,18 @@ def _check_user_block(blob: Blob) -> None:
 class _Split:
     members = ()
 
-    def __init__(self, blob: Blob, request: Request) -> None:
+    def __init__(self, blob: Blob, request: SplitRequest) -> None:
         self._request = request
         self._library = Library(blob)
         try:
-            self._tree = Tree(self._library, request.limits, request.member)
-            part = request.index is not None
+            self._tree = Tree(self._library, request.limits, request.part.member)
+            part = request.part.index is not None
             if not part:
                 self._tree.check_announced()
             elif self._tree.root.kind == "group":
                 raise LoadError.wrap(ValueError("index= reads a part of an array: name a dataset with member="))
             self.streams: Sequence[Stream] = pickled_values(
-                self._library, self._tree, request.limits, keep=request.loading, index=request.index
+                self._library, self._tree, request.limits, keep=request.loading, index=request.part.index
             )
         except BaseException:
             self.close()
@@ -98,7 +98,7 @@ class _Split:
     @property
     def _is_model(self) -> bool:
         """A Keras model of the HDF5 kind; one of its members is nothing but data."""
-        return self._request.member is None and _MODEL in self._tree.root.attrs
+        return self._request.part.member is None and _MODEL in self._tree.root.attrs
 
     @property
     def container(self) -> str:
@@ -121,10 +121,10 @@ class _Split:
 
     def rebuild(self, parts: Parts) -> Any:  # noqa: ARG002
         try:
-            group = built(self._library, self._tree, index=self._request.index, mmap=self._request.mmap)
+            group = built(self._library, self._tree, index=self._request.part.index, mmap=self._request.part.mmap)
         finally:
             self.close()
-        if not self._is_model or self._request.arrays == "numpy":
+        if not self._is_model or self._request.part.arrays == "numpy":
             return group
         from safeload.formats.hdf5.write import encoded
         from safeload.formats.keras.model import model_of
@@ -139,7 +139,7 @@ class _Codec:
     # Private (0x8000 and up), named in the claims: readers of every version refuse 13, the next number to be assigned.
     name, number, reads, code = "hdf5", 0x8001, "hdf5", False
 
-    def encode(self, obj: Any, request: WriteRequest) -> Sequence[Any]:
+    def encode(self, obj: Any, request: EncodeOptions) -> Sequence[Any]:
         from safeload.formats.hdf5.write import encoded
 
         return (encoded(obj, request.compress),)

@@ -15,7 +15,7 @@ from safeload.formats.detect import HEAD, known_container
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from safeload.formats.base import Parts, Request, WriteRequest
+    from safeload.formats.base import EncodeOptions, Parts, SplitRequest
     from safeload.source.blob import Blob
 
 __all__ = ["CODECS", "FORMAT"]
@@ -30,7 +30,7 @@ class _Joblib:
         """See the module's docstring."""
         return NO
 
-    def split(self, blob: Blob, request: Request) -> _Split:  # noqa: ARG002
+    def split(self, blob: Blob, request: SplitRequest) -> _Split:  # noqa: ARG002
         """One stream; or, compressed, an artifact inside."""
         if known_container(blob.head(HEAD)) in _COMPRESSED:
             return _Split((), (Member("", blob),))
@@ -57,7 +57,7 @@ class _Codec:
     number = 5
     code = False
 
-    def encode(self, obj: Any, request: WriteRequest) -> Sequence[Any]:
+    def encode(self, obj: Any, request: EncodeOptions) -> Sequence[Any]:
         """What ``joblib.dump`` writes."""
         import joblib
 

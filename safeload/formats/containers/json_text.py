@@ -21,7 +21,7 @@ from safeload.formats.base import GENERIC, NO
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from safeload.formats.base import Parts, Request, WriteRequest
+    from safeload.formats.base import EncodeOptions, Parts, SplitRequest
     from safeload.source.blob import Blob
 
 __all__ = ["CODECS", "FORMAT"]
@@ -57,11 +57,11 @@ class _Json:
         ends = blob.tail(64).rstrip(b" \t\r\n").endswith(b'"')
         return GENERIC if ends and _STRING_BEGINS.match(head) else NO
 
-    def split(self, blob: Blob, request: Request) -> _Split:
+    def split(self, blob: Blob, request: SplitRequest) -> _Split:
         """Parse the text, and judge the names in it."""
         from safeload.formats.jsontext import parse
 
-        if request.loading and (request.mmap or request.member is not None or request.index is not None):
+        if request.loading and (request.part.mmap or request.part.member is not None or request.part.index is not None):
             raise FormatError("a JSON text is loaded whole: without mmap=, member= and index=", code="format.parts")
         try:
             data = blob.read(0, min(blob.size, request.limits.max_json_bytes + 1))
@@ -73,7 +73,7 @@ class _Json:
         return _judged(tree, request) if marked else _Split(tree, request)
 
 
-def _judged(tree: Any, request: Request) -> _Split:
+def _judged(tree: Any, request: SplitRequest) -> _Split:
     from safeload.formats.jsontext import Reader, names_in
     from safeload.formats.jsontext.registry import is_registered, not_registered
 
@@ -104,7 +104,7 @@ class _Split:
     def __init__(
         self,
         tree: Any,
-        request: Request,
+        request: SplitRequest,
         findings: tuple[Finding, ...] = (),
         *,
         names: tuple[str, ...] = (),
@@ -133,7 +133,7 @@ class _Codec:
     number = 3
     code = False
 
-    def encode(self, obj: Any, request: WriteRequest) -> Sequence[Any]:
+    def encode(self, obj: Any, request: EncodeOptions) -> Sequence[Any]:
         """The text."""
         from safeload.formats.jsontext import write
 

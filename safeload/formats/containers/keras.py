@@ -20,7 +20,7 @@ from safeload.source.blob import MemoryBlob
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from safeload.formats.base import Parts, Request
+    from safeload.formats.base import Parts, SplitRequest
     from safeload.formats.zip_reader import ZipEntry
     from safeload.source.blob import Blob
 
@@ -39,7 +39,7 @@ class _Keras:
             return NO
         return SPECIFIC if _METADATA in names or _is_weights(names) or _names_an_object(blob) else NO
 
-    def split(self, blob: Blob, request: Request) -> _Split:
+    def split(self, blob: Blob, request: SplitRequest) -> _Split:
         return _Split(ZipReader(blob, request.limits, budget=request.budget, fold_case=True), request)
 
 
@@ -62,8 +62,8 @@ class _Split:
     container = "keras"
     streams = ()
 
-    def __init__(self, reader: ZipReader, request: Request) -> None:
-        if request.member is not None or request.index is not None:
+    def __init__(self, reader: ZipReader, request: SplitRequest) -> None:
+        if request.part.member is not None or request.part.index is not None:
             raise FormatError(
                 "member= and index= read a part of an HDF5 file; load the Keras model with arrays='numpy' and take what you need "
                 "of its weights",
@@ -108,7 +108,7 @@ class _Split:
 
     def rebuild(self, parts: Parts) -> Any:
         weights = {name: parts.member(index) for name, index in self._weights.items()}
-        if self._request.arrays == "numpy":
+        if self._request.part.arrays == "numpy":
             return {
                 "config": self._json[_CONFIG],
                 "metadata": self._json.get(_METADATA),

@@ -17,7 +17,7 @@ from safeload.formats.npy_header import MAGIC, Header, read_header
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from safeload.formats.base import Parts, Request, WriteRequest
+    from safeload.formats.base import EncodeOptions, Parts, SplitRequest
     from safeload.source.blob import Blob
 
 __all__ = ["CODECS", "FORMAT"]
@@ -29,8 +29,8 @@ class _Npy:
     def recognise(self, blob: Blob) -> int:
         return SPECIFIC if blob.head(len(MAGIC)) == MAGIC else NO
 
-    def split(self, blob: Blob, request: Request) -> _Split:
-        if request.member is not None:
+    def split(self, blob: Blob, request: SplitRequest) -> _Split:
+        if request.part.member is not None:
             raise FormatError(
                 "an npy file is one array and has no members; load it without member=", code="format.member"
             )
@@ -62,7 +62,7 @@ class _Split:
     members = ()
     findings = ()
 
-    def __init__(self, blob: Blob, header: Header, streams: tuple[Stream, ...], request: Request) -> None:
+    def __init__(self, blob: Blob, header: Header, streams: tuple[Stream, ...], request: SplitRequest) -> None:
         self.blob = blob
         self.header = header
         self.streams = streams
@@ -77,9 +77,9 @@ class _Split:
         """The first array, or the part of it that was asked for."""
         request = self.request
         if not self.header.dtype.hasobject:
-            return array_of(self.blob, self.header, index=request.index, mmap=request.mmap)
+            return array_of(self.blob, self.header, index=request.part.index, mmap=request.part.mmap)
         array = checked_object_array(parts.stream(0), self.header)
-        return array if request.index is None else array[request.index]
+        return array if request.part.index is None else array[request.part.index]
 
 
 class _Codec:
@@ -89,7 +89,7 @@ class _Codec:
     number = 8
     code = False
 
-    def encode(self, obj: Any, request: WriteRequest) -> Sequence[Any]:
+    def encode(self, obj: Any, request: EncodeOptions) -> Sequence[Any]:
         """An array, or what numpy makes one of. Arrays of objects are pickled, as numpy does."""
         import numpy as np
 

@@ -21,7 +21,7 @@ from safeload.source.blob import MemoryBlob
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from safeload.formats.base import Parts, Request, WriteRequest
+    from safeload.formats.base import EncodeOptions, Parts, SplitRequest
     from safeload.formats.zip_reader import ZipEntry
     from safeload.source.blob import Blob
 
@@ -37,7 +37,7 @@ class _Npz:
         names = zip_names(blob)
         return SPECIFIC if names is not None and all(name.endswith(_SUFFIX) for name in names) else NO
 
-    def split(self, blob: Blob, request: Request) -> _Split:
+    def split(self, blob: Blob, request: SplitRequest) -> _Split:
         reader = ZipReader(blob, request.limits, budget=request.budget)
         arrays: list[_Array] = []
         streams: list[Stream] = []
@@ -60,16 +60,16 @@ class _Npz:
         return _Split(reader, arrays, tuple(streams), request)
 
 
-def _chosen(entries: Sequence[ZipEntry], request: Request) -> Sequence[ZipEntry]:
+def _chosen(entries: Sequence[ZipEntry], request: SplitRequest) -> Sequence[ZipEntry]:
     """All of them, or the one that was asked for; numpy knows each with and without ``.npy``."""
     names = [_key(entry) for entry in entries]
-    if request.member is None:
-        if request.index is not None:
+    if request.part.member is None:
+        if request.part.index is not None:
             raise FormatError(
                 "index= is of one array, and this file holds several: name it with member=", code="format.member"
             )
         return entries
-    wanted = [entry for entry in entries if request.member in (entry.name, _key(entry))]
+    wanted = [entry for entry in entries if request.part.member in (entry.name, _key(entry))]
     if not wanted:
         no_member(names, "npz")
     if len(wanted) > 1:
@@ -96,7 +96,7 @@ class _Split:
     findings = ()
 
     def __init__(
-        self, reader: ZipReader, arrays: Sequence[_Array], streams: tuple[Stream, ...], request: Request
+        self, reader: ZipReader, arrays: Sequence[_Array], streams: tuple[Stream, ...], request: SplitRequest
     ) -> None:
         self._reader = reader
         self._arrays = arrays
@@ -105,19 +105,19 @@ class _Split:
 
     def rebuild(self, parts: Parts) -> Any:
         """A dict of arrays, or the one that was asked for."""
-        if self._request.member is not None:
+        if self._request.part.member is not None:
             return self._rebuilt(self._arrays[0], parts, self._request)
         return {_key(array.entry): self._rebuilt(array, parts, self._request) for array in self._arrays}
 
-    def _rebuilt(self, array: _Array, parts: Parts, request: Request) -> Any:
+    def _rebuilt(self, array: _Array, parts: Parts, request: SplitRequest) -> Any:
         if array.stream is not None:
             objects = checked_object_array(parts.stream(array.stream), array.header)
-            return objects if request.index is None else objects[request.index]
-        if request.mmap and not array.entry.method:
+            return objects if request.part.index is None else objects[request.part.index]
+        if request.part.mmap and not array.entry.method:
             content = self._reader.open(array.entry, verify=False)  # whoever maps does not want it read
-            return array_of(content, array.header, index=request.index, mmap=True)
+            return array_of(content, array.header, index=request.part.index, mmap=True)
         content = array.content or MemoryBlob(self._reader.view(array.entry))
-        return array_of(content, array.header, index=request.index)
+        return array_of(content, array.header, index=request.part.index)
 
 
 class _Codec:
@@ -127,7 +127,7 @@ class _Codec:
     number = 9
     code = False
 
-    def encode(self, obj: Any, request: WriteRequest) -> Sequence[Any]:
+    def encode(self, obj: Any, request: EncodeOptions) -> Sequence[Any]:
         """A mapping of names to arrays. Arrays of objects are pickled, as numpy does."""
         import numpy as np
 

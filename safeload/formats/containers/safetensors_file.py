@@ -23,7 +23,7 @@ from safeload.formats.torch_arrays import numpy_dtype
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from safeload.formats.base import Parts, Request, WriteRequest
+    from safeload.formats.base import EncodeOptions, Parts, SplitRequest
     from safeload.source.blob import Blob
 
 __all__ = ["CODECS", "FORMAT"]
@@ -60,7 +60,7 @@ class _Safetensors:
         fits = _PREFIX + size <= blob.size and head[_PREFIX + 1 :].lstrip()[:1] in (b'"', b"}")
         return SPECIFIC if fits else NO
 
-    def split(self, blob: Blob, request: Request) -> _Split:
+    def split(self, blob: Blob, request: SplitRequest) -> _Split:
         """The header, checked."""
         return _Split(blob, request)
 
@@ -69,7 +69,7 @@ class _Split:
     container = "safetensors"
     streams = members = findings = ()
 
-    def __init__(self, blob: Blob, request: Request) -> None:
+    def __init__(self, blob: Blob, request: SplitRequest) -> None:
         size = int.from_bytes(blob.read(0, _PREFIX), "little")
         if size > _LONGEST_HEADER:
             raise LimitExceededError(
@@ -80,22 +80,22 @@ class _Split:
         self._request = request
         self._start = _PREFIX + size
         self._tensors = _header(blob.read(_PREFIX, size), blob.size - self._start, request)
-        if request.member is not None and request.member not in self._tensors:
+        if request.part.member is not None and request.part.member not in self._tensors:
             no_member(list(self._tensors), "safetensors")
-        if request.index is not None and request.member is None:
+        if request.part.index is not None and request.part.member is None:
             raise FormatError(
                 "index= is of one array, and this file holds several: name it with member=", code="format.member"
             )
 
     def rebuild(self, parts: Parts) -> Any:  # noqa: ARG002
         """The arrays."""
-        if self._request.member is None:
-            return {name: self._array(tensor, mapped=self._request.mmap) for name, tensor in self._tensors.items()}
-        tensor = self._tensors[self._request.member]
-        if self._request.index is None:
-            return self._array(tensor, mapped=self._request.mmap)
-        part = self._array(tensor, mapped=True)[self._request.index]
-        return part if self._request.mmap else part.copy()
+        if self._request.part.member is None:
+            return {name: self._array(tensor, mapped=self._request.part.mmap) for name, tensor in self._tensors.items()}
+        tensor = self._tensors[self._request.part.member]
+        if self._request.part.index is None:
+            return self._array(tensor, mapped=self._request.part.mmap)
+        part = self._array(tensor, mapped=True)[self._request.part.index]
+        return part if self._request.part.mmap else part.copy()
 
     def _array(self, tensor: _Tensor, *, mapped: bool) -> Any:
         import numpy as np
@@ -111,7 +111,7 @@ class _Split:
         return np.frombuffer(memory, dtype).reshape(tensor.shape)
 
 
-def _header(text: bytes, size: int, request: Request) -> dict[str, _Tensor]:
+def _header(text: bytes, size: int, request: SplitRequest) -> dict[str, _Tensor]:
     """The tensors that a header describes, for ``size`` bytes of data."""
     try:
         header = json.loads(
@@ -184,7 +184,7 @@ class _Codec:
     number = 11
     code = False
 
-    def encode(self, obj: Any, request: WriteRequest) -> Sequence[Any]:  # noqa: ARG002
+    def encode(self, obj: Any, request: EncodeOptions) -> Sequence[Any]:  # noqa: ARG002
         """Header and bytes, in the order of the safetensors library: wide dtypes first, so that all are aligned."""
         if type(obj) is not dict or not all(type(name) is str and name != _METADATA for name in obj):
             raise TypeError("codec='safetensors' writes a dict of arrays by name")

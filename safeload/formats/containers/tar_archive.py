@@ -14,7 +14,7 @@ from safeload.formats.detect import HEAD, is_more_than_tar
 from safeload.formats.tar_reader import is_tar, read_tar
 
 if TYPE_CHECKING:
-    from safeload.formats.base import Request
+    from safeload.formats.base import SplitRequest
     from safeload.source.blob import Blob
 
 __all__ = ["FORMAT"]
@@ -27,7 +27,7 @@ class _Tar:
         # PyTorch looks for a tar archive before it looks for its own magic number, other programs for theirs.
         return NO if not is_tar(blob) else SPECIFIC if is_more_than_tar(blob.head(HEAD)) else GENERIC
 
-    def split(self, blob: Blob, request: Request) -> ArchiveSplit:
+    def split(self, blob: Blob, request: SplitRequest) -> ArchiveSplit:
         if is_more_than_tar(blob.head(HEAD)):
             raise FormatError(
                 "the file is a tar archive and begins as a file of another format: programs would read different things from it, "
@@ -36,9 +36,9 @@ class _Tar:
             )
         entries = read_tar(blob, request.limits)
         if request.loading:
-            entry = entries[chosen([entry.name for entry in entries], request.member, self.name)]
+            entry = entries[chosen([entry.name for entry in entries], request.part.member, self.name)]
             content = blob.slice(entry.data, entry.size)
-            return ArchiveSplit(self.name, (Member(entry.name, content, request._replace(member=None)),))
+            return ArchiveSplit(self.name, (Member(entry.name, content, request.inside()),))
         return ArchiveSplit(self.name, [Member(entry.name, blob.slice(entry.data, entry.size)) for entry in entries])
 
 

@@ -21,7 +21,7 @@ from safeload.formats.torch_zip import is_torch_zip, split_zip
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from safeload.formats.base import Request, Split, WriteRequest
+    from safeload.formats.base import EncodeOptions, Split, SplitRequest
     from safeload.source.blob import Blob
 
 __all__ = ["CODECS", "FORMAT"]
@@ -35,9 +35,9 @@ class _Torch:
         known = is_torch_legacy(blob.head(HEAD)) or is_torch_zip(blob) or is_torch_tar(blob)
         return SPECIFIC if known else NO
 
-    def split(self, blob: Blob, request: Request) -> Split:
+    def split(self, blob: Blob, request: SplitRequest) -> Split:
         """Its pickles and storages."""
-        if request.member is not None or request.index is not None:
+        if request.part.member is not None or request.part.index is not None:
             raise FormatError(
                 "member= and index= read a part of a file, and a PyTorch file is loaded whole; with mmap=True it takes memory "
                 "only for what is used",
@@ -55,7 +55,7 @@ class _Codec:
     number = 10
     code = False
 
-    def encode(self, obj: Any, request: WriteRequest) -> Sequence[Any]:
+    def encode(self, obj: Any, request: EncodeOptions) -> Sequence[Any]:
         """What ``torch.save`` writes."""
         buffer = io.BytesIO()
         torch_module().save(obj, buffer, pickle_protocol=2 if request.protocol is None else request.protocol)

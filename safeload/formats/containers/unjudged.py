@@ -13,7 +13,7 @@ from safeload.formats.detect import HEAD, known_container
 from safeload.formats.models import model_container
 
 if TYPE_CHECKING:
-    from safeload.formats.base import Request
+    from safeload.formats.base import SplitRequest
     from safeload.source.blob import Blob
 
 __all__ = ["FORMAT"]
@@ -25,7 +25,7 @@ class _Unjudged:
     def recognise(self, blob: Blob) -> int:
         return FALLBACK if _container(blob) else NO
 
-    def split(self, blob: Blob, request: Request) -> _Skipped:
+    def split(self, blob: Blob, request: SplitRequest) -> _Skipped:
         container = _container(blob) or self.name
         if request.loading:
             _refuse(container)

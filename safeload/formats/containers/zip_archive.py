@@ -12,7 +12,7 @@ from safeload.formats.base import GENERIC, NO, SPECIFIC, Member
 from safeload.formats.zip_reader import ZipReader, has_zip_behind, is_zip
 
 if TYPE_CHECKING:
-    from safeload.formats.base import Request
+    from safeload.formats.base import SplitRequest
     from safeload.formats.zip_reader import ZipEntry
     from safeload.source.blob import Blob
 
@@ -39,14 +39,14 @@ class _Zip:
         # Behind something else: that is another format then, or nothing that loads. Programs that open it as a zip do.
         return GENERIC if is_zip(blob) else SPECIFIC if has_zip_behind(blob) else NO
 
-    def split(self, blob: Blob, request: Request) -> ArchiveSplit:
+    def split(self, blob: Blob, request: SplitRequest) -> ArchiveSplit:
         reader = ZipReader(blob, request.limits, budget=request.budget)
         files = reader.files
         if request.loading:
-            if request.member is None and _is_skops(reader):
+            if request.part.member is None and _is_skops(reader):
                 raise FormatError(_SKOPS, code="format.unsupported")
-            entry = files[chosen([entry.name for entry in files], request.member, self.name)]
-            return ArchiveSplit(self.name, (Member(entry.name, reader.open(entry), request._replace(member=None)),))
+            entry = files[chosen([entry.name for entry in files], request.part.member, self.name)]
+            return ArchiveSplit(self.name, (Member(entry.name, reader.open(entry), request.inside()),))
         members: list[Member] = []
         findings: list[Finding] = []
         if _is_skops(reader):

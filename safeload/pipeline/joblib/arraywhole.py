@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from safeload.engine.census import PieceCensus
     from safeload.engine.cost.folding import Repetition
     from safeload.pipeline.joblib.arrayguess import Guess
-    from safeload.pipeline.verdict import Options
+    from safeload.pipeline.request import JudgeOptions
 
 __all__ = ["WholeWalk"]
 
@@ -46,7 +46,7 @@ class WholeWalk:
         census: of the whole stream. ``tracer``: what it does.
     """
 
-    def __init__(self, begin: PieceCensus, guess: Guess, options: Options) -> None:
+    def __init__(self, begin: PieceCensus, guess: Guess, options: JudgeOptions) -> None:
         places = [ArrayPlace(place.offset, place.size) for place in guess.places]
         code = begin.so_far() + guess.code
         self.census = Census(

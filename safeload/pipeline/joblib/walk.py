@@ -35,9 +35,9 @@ from safeload.pipeline.joblib.places import (
     check_described,
     descriptions,
 )
-from safeload.pipeline.known import MAX_BYTES, Judgements, Place
+from safeload.pipeline.known_clean import MAX_BYTES, Judgements, Place
 from safeload.pipeline.rebuild import pause, resolve_all, run
-from safeload.pipeline.verdict import Judgement, Options, decide
+from safeload.pipeline.verdict import Judgement, decide
 from safeload.policy.rules.layouts import Layouts
 from safeload.program import ARRAY_WRAPPERS, Kind, producer
 from safeload.source.blob import MemoryBlob
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from safeload.engine.census import Census
     from safeload.limits import Limits
     from safeload.pipeline.joblib.arrayguess import Guess
+    from safeload.pipeline.request import JudgeOptions
     from safeload.policy.rules.layouts import Layout
     from safeload.source.blob import Blob
 
@@ -66,7 +67,7 @@ _OLD_WRAPPERS = frozenset(
 _GUESS_AFTER = (16, 64)
 
 
-def judge_arrays(blob: Blob, options: Options, operation: Operation, *, skims: bool = False) -> Judgement:
+def judge_arrays(blob: Blob, options: JudgeOptions, operation: Operation, *, skims: bool = False) -> Judgement:
     """Judge a stream with array bytes in it.
 
     Args:
@@ -90,7 +91,7 @@ def judge_arrays(blob: Blob, options: Options, operation: Operation, *, skims: b
     return judgement
 
 
-def _judged(blob: Blob, options: Options, operation: Operation, *, skims: bool) -> Judgement:
+def _judged(blob: Blob, options: JudgeOptions, operation: Operation, *, skims: bool) -> Judgement:
     """Judge the stream at once if it goes on as it begins and is clean, otherwise array by array."""
     with operation.child("analyse"), pause:
         walk = _walked(blob, options, skims=skims, guesses=not options.policy.grants_code and blob.size <= MAX_BYTES)
@@ -103,7 +104,7 @@ def _judged(blob: Blob, options: Options, operation: Operation, *, skims: bool) 
     return judgement
 
 
-def _walked(blob: Blob, options: Options, *, skims: bool, guesses: bool) -> _ArrayWalk | WholeWalk:
+def _walked(blob: Blob, options: JudgeOptions, *, skims: bool, guesses: bool) -> _ArrayWalk | WholeWalk:
     """The stream, walked and traced."""
     walk = _ArrayWalk(blob, options, skims=skims, guesses=guesses)
     try:
@@ -124,12 +125,11 @@ judgements: Judgements[Judgement] = Judgements(entries=32)
 _MOST_KEPT = 1 << 22
 
 
-def _place(blob: Blob, options: Options) -> Place[Judgement] | None:
+def _place(blob: Blob, options: JudgeOptions) -> Place[Judgement] | None:
     """Where the judgement is kept; ``None`` if it is not worth keeping."""
     if not isinstance(blob, MemoryBlob) or blob.size > MAX_BYTES:
         return None
-    rest = (options.policy.digest, *options[1:7], options.persistent_load is None)
-    return judgements.place(blob.view(0, blob.size), *rest)
+    return judgements.place(blob.view(0, blob.size), *options.cache_key())
 
 
 def _is_light(census: Census) -> bool:
@@ -146,7 +146,7 @@ def _is_light(census: Census) -> bool:
 class _ArrayWalk:
     """Census, key walk and trace of one stream, in step."""
 
-    def __init__(self, blob: Blob, options: Options, *, skims: bool, guesses: bool = False) -> None:
+    def __init__(self, blob: Blob, options: JudgeOptions, *, skims: bool, guesses: bool = False) -> None:
         """``guesses``: stop with a guess after some arrays, if there is one."""
         self.blob = blob
         self.skims = skims
@@ -189,7 +189,7 @@ class _ArrayWalk:
         assert census is not None  # noqa: S101 - the trace ran to STOP
         return census._replace(mutable=True, unread={**census.unread, **self._unread})
 
-    def _new_tracer(self, options: Options) -> Tracer:
+    def _new_tracer(self, options: JudgeOptions) -> Tracer:
         return Tracer(options.limits, fix_imports=options.fix_imports, encoding=options.encoding, errors=options.errors)
 
     def _next(self) -> bytes:
@@ -305,7 +305,7 @@ class _Shown:
             yield self._items[self._next - 1]
 
 
-def load_arrays(judgement: Judgement, options: Options, blob: Blob, *, mmap: bool = False) -> Any:
+def load_arrays(judgement: Judgement, options: JudgeOptions, blob: Blob, *, mmap: bool = False) -> Any:
     """Rebuild a stream that :func:`judge_arrays` found clean.
 
     Args:
@@ -333,7 +333,7 @@ def load_arrays(judgement: Judgement, options: Options, blob: Blob, *, mmap: boo
 class _ArrayReader:
     """Makes the arrays of one load, each when the unpickler asks for it."""
 
-    def __init__(self, judgement: Judgement, options: Options, blob: Blob, *, mmap: bool) -> None:
+    def __init__(self, judgement: Judgement, options: JudgeOptions, blob: Blob, *, mmap: bool) -> None:
         self._judgement = judgement
         self._options = options
         self._blob = blob

@@ -8,8 +8,8 @@ import struct
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from safeload.engine.cost import nodes, scales
 
+from safeload.engine.cost import nodes, scales
 from safeload.engine.cost.hashing import KeyWalk
 from safeload.errors import FormatError, SafeloadError
 from safeload.limits import DEFAULT_LIMITS, Limits

@@ -18,7 +18,8 @@ from safeload.limits import DEFAULT_LIMITS, Limits
 from safeload.pipeline.joblib import walk as arraystreams
 from safeload.pipeline.joblib.arraywhole import WholeWalk
 from safeload.pipeline.joblib.places import ArrayPlace
-from safeload.pipeline.verdict import Options, decide
+from safeload.pipeline.request import JudgeOptions
+from safeload.pipeline.verdict import decide
 from safeload.policy import Policy
 from safeload.source.blob import MemoryBlob
 
@@ -48,7 +49,7 @@ def forest(count: int = 60) -> Any:
 
 def judged(data: bytes, limits: Limits = DEFAULT_LIMITS) -> tuple[Judgement, Any]:
     """The judgement, and the walk it comes from. Array by array it has to be the same, to the last place."""
-    options = Options(POLICY, limits)
+    options = JudgeOptions(POLICY, limits)
     walk = arraystreams._walked(MemoryBlob(data), options, skims=False, guesses=True)
     judgement = decide(walk.census, walk.tracer, options)
     exact = arraystreams._walked(MemoryBlob(data), options, skims=False, guesses=False)

@@ -13,7 +13,8 @@ from safeload.engine.census import take_census
 from safeload.errors import LimitExceededError, SafeloadError
 from safeload.limits import DEFAULT_LIMITS, Limits
 from safeload.pipeline import stream as pipeline
-from safeload.pipeline.verdict import Options, decide
+from safeload.pipeline.request import JudgeOptions
+from safeload.pipeline.verdict import decide
 from safeload.policy import Policy
 from safeload.source.sources import BytesSource
 
@@ -76,7 +77,7 @@ def except_at(segment: bytes, place: int = 120) -> bytes:
 
 def judged(code: bytes, limits: Limits = DEFAULT_LIMITS) -> tuple[Judgement, bool]:
     """The judgement, and whether it was made without some of the repetitions. In full it has to be the same."""
-    options = Options(POLICY, limits)
+    options = JudgeOptions(POLICY, limits)
     census = take_census(BytesSource(code), limits)
     tracer = pipeline._trace(census, options)
     folded = tracer.in_full is not None
@@ -295,7 +296,7 @@ def test_bytes_that_a_rule_looks_at(code: bytes, usual: bytes) -> None:
 
 def test_buffers_of_the_caller() -> None:
     """The same out-of-band buffer in many places, and one that is a type code, are seen in each of them."""
-    options = Options(POLICY, DEFAULT_LIMITS)
+    options = JudgeOptions(POLICY, DEFAULT_LIMITS)
 
     def refused(segment: bytes, buffers: list[bytes]) -> bool:
         code = PROLOGUE.replace(b"\x80\x04", b"\x80\x05") + holder(integer(1)) + segment * (len(buffers)) + b"e."
@@ -351,7 +352,7 @@ def test_lists_that_are_passed_again() -> None:
     given = b"}(" + b"".join(integer(key) + b"](" + b"N" * 60 + b"e" for key in range(60)) + b"u\x94"
     code = PROLOGUE + given + (CLASS + b")\x81\x94h\x0cb") * 1000 + b"e."
     limits = Limits(max_hash_work=2_000_000)
-    options = Options(POLICY, limits)
+    options = JudgeOptions(POLICY, limits)
     census = take_census(BytesSource(code), limits)
     with pytest.raises(LimitExceededError, match="passes lists and dicts"):
         pipeline._trace(census, options)

@@ -22,13 +22,14 @@ if TYPE_CHECKING:
 
     from safeload.audit import Operation
     from safeload.formats.base import Split
-    from safeload.pipeline.verdict import Judgement, Options
+    from safeload.pipeline.request import JudgeOptions
+    from safeload.pipeline.verdict import Judgement
     from safeload.source.blob import Blob
 
-__all__ = ["Examined", "no_artifact"]
+__all__ = ["JudgedArtifact", "no_artifact"]
 
 
-class Examined:
+class JudgedArtifact:
     """An artifact that was taken apart and judged.
 
     Attributes:
@@ -52,8 +53,8 @@ class Examined:
         self.container = "unknown"
         self.split: Split | None = None
         self.judgements: list[Judgement] = []
-        self.options: list[Options] = []
-        self.members: list[Examined] = []
+        self.options: list[JudgeOptions] = []
+        self.members: list[JudgedArtifact] = []
         self.findings: list[Finding] = []
         self.error: SafeloadError | None = None
         self.internal: Exception | None = None
@@ -135,7 +136,7 @@ class Examined:
                 raise part.error
         raise refusal(self.report())
 
-    def parts(self) -> Iterator[Examined]:
+    def parts(self) -> Iterator[JudgedArtifact]:
         """The artifact and everything in it."""
         yield self
         for member in self.members:
@@ -171,7 +172,7 @@ class Examined:
     ) -> Any:
         """See :class:`~safeload.formats.base.Parts`."""
         judgement = self.judgements[index]
-        options = self.options[index]._replace(persistent_load=persistent_load)
+        options = replace(self.options[index], persistent_load=persistent_load)
         stream = self.split.streams[index] if self.split is not None else None
         if stream is not None and stream.arrays:
             return load_arrays(judgement, options, stream.blob, mmap=self.mmap)

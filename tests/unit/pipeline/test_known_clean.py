@@ -7,8 +7,8 @@ import threading
 
 import pytest
 
-from safeload.pipeline import known as module
-from safeload.pipeline.known import Judgements
+from safeload.pipeline import known_clean as module
+from safeload.pipeline.known_clean import Judgements
 
 
 @pytest.mark.parametrize("size", [10, module._LARGE])

@@ -16,8 +16,8 @@ import pytest
 
 import safeload
 from safeload.formats.containers import codecs
-from safeload.pipeline.check import CheckReport
 from safeload.pipeline.object_graph import walk
+from safeload.pipeline.writable import CheckReport
 
 
 class Model:

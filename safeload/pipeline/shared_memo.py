@@ -5,13 +5,14 @@ Rule: the traced memo holds what the unpickler's memo holds; a later stream is j
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from safeload.engine.cost.proof import is_harmless
 from safeload.errors import FormatError, PolicyError
 from safeload.pipeline.rebuild import found_for, may_call, pause
 from safeload.pipeline.stream import Source, census_of, decided, new_tracer
-from safeload.pipeline.verdict import COMPUTED_CLASS, Judgement, Options
+from safeload.pipeline.verdict import COMPUTED_CLASS, Judgement
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from safeload.engine.census import Census
     from safeload.engine.cost.hashing import KeyWalk
     from safeload.engine.trace import Tracer
+    from safeload.pipeline.request import JudgeOptions
     from safeload.program import Use
 
 __all__ = ["MemoTracer"]
@@ -36,7 +38,7 @@ class MemoTracer:
     refused is taken out of it again (:meth:`rewind`), because the unpickler never sees that stream.
     """
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: JudgeOptions) -> None:
         self._options = options
         self._history: list[Census] | None = []  # judged streams; None once they are too large to keep
         self._tracer: Tracer | None = None
@@ -54,7 +56,7 @@ class MemoTracer:
         whole: bool = False,
     ) -> Judgement:
         """Judge the next stream of ``source``; raises unless the verdict is clean."""
-        options = self._options._replace(persistent_load=persistent_load)
+        options = replace(self._options, persistent_load=persistent_load)
         with operation.child("analyse"):
             census = census_of(source, options, buffers, whole=whole)
             untouched = not self._history and self._tracer is None

@@ -17,11 +17,12 @@ from safeload.errors import SafeloadError
 from safeload.facts.code_makers import family_of
 from safeload.facts.expansion import expanded
 from safeload.facts.printable import printable
-from safeload.formats.base import WriteRequest
+from safeload.formats.base import WHOLE, EncodeOptions
 from safeload.limits import DEFAULT_LIMITS, Limits
 from safeload.pipeline.object_graph import TooLargeError, bounded_pickle, type_name, unpicklable, walk
+from safeload.pipeline.request import JudgeOptions
 from safeload.pipeline.stream import judge
-from safeload.pipeline.verdict import COMPUTED_CLASS, Options
+from safeload.pipeline.verdict import COMPUTED_CLASS
 from safeload.policy import Policy
 from safeload.policy.model import DEFAULT_PACKS
 from safeload.source.sources import BytesSource
@@ -172,7 +173,7 @@ def check(obj: Any, *, limits: Limits | None = None, max_bytes: int = 1 << 26) -
             first = CodecCheck("pickle", ok=False, reason=_reason(error))
             bad = unpicklable(obj, graph, max_bytes)
         large = not first.ok and not bad and first.reason.startswith(_LARGE)
-        request = WriteRequest(limits)
+        request = EncodeOptions(limits)
         plain = needs is not None and not needs.never
         endless = expanded(obj) > max_bytes
         others = [
@@ -208,7 +209,7 @@ def _too_large(name: str, most: int, codec: Codec | None = None) -> CodecCheck:
     return CodecCheck(name, ok=False, reason=f"{_LARGE} max_bytes={most:,}, so it was not tried", code=code)
 
 
-def _tried(codec: Codec, obj: Any, request: WriteRequest, most: int, *, plain: bool = True) -> CodecCheck:
+def _tried(codec: Codec, obj: Any, request: EncodeOptions, most: int, *, plain: bool = True) -> CodecCheck:
     """One codec on its real encoder; ``plain`` says that what pickle writes carries no code."""
     try:
         parts = codec.encode(obj, request)
@@ -225,18 +226,17 @@ def _tried(codec: Codec, obj: Any, request: WriteRequest, most: int, *, plain: b
 
 def _carries_code(data: bytes, codec: Codec, limits: Limits) -> bool:
     """Whether there is code in what a codec wrote: a program that has imported dill makes joblib write it."""
-    from safeload.formats.base import Request
     from safeload.formats.containers import formats
-    from safeload.pipeline.container import Examiner
+    from safeload.pipeline.container import ContainerWalk
     from safeload.source.blob import MemoryBlob
 
-    examiner = Examiner(Request(limits, loading=False), Options(Policy(), limits), SILENT.operation("scan"))
+    examiner = ContainerWalk(WHOLE, JudgeOptions(Policy(), limits), SILENT.operation("scan"), loading=False)
     examined = examiner.examine(MemoryBlob(data), known=formats()[codec.reads or codec.name])
     found = {finding.rule_id for part in examined.parts() for finding in part.report().findings}
     return bool(found & {"policy.code", COMPUTED_CLASS})
 
 
-def _bad_part(part: Unpicklable, request: WriteRequest, most: int) -> BadPart:
+def _bad_part(part: Unpicklable, request: EncodeOptions, most: int) -> BadPart:
     able = tuple(codec.name for codec in _codecs() if codec.code and _tried(codec, part.part, request, most).ok)
     kind = type(part.part)  # isinstance() would ask the object for its __class__
     kind = part.part if issubclass(kind, type) else kind
@@ -258,7 +258,7 @@ def _reason(error: Exception) -> str:
 def _needs(data: bytes, limits: Limits) -> Needs:
     """What the pickle needs, by the analysis that a reader would make."""
     try:
-        judgement = judge(BytesSource(data), Options(Policy(), limits), SILENT.operation("scan"), will_load=True)
+        judgement = judge(BytesSource(data), JudgeOptions(Policy(), limits), SILENT.operation("scan"), will_load=True)
     except SafeloadError as error:
         return Needs((), {}, "", default=False, never=(str(error),))
     program = judgement.program
