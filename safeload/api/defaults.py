@@ -6,10 +6,10 @@ Rule: it is replaced as a whole, never changed, and a change leaves an audit eve
 from __future__ import annotations
 
 import os
-import threading
 from typing import TYPE_CHECKING, Any
 
 from safeload.api.loader import Loader
+from safeload.facts import forks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -38,7 +38,7 @@ __all__ = [
     "verify_many",
 ]
 
-_lock = threading.Lock()
+_lock = forks.lock()
 _loader: Loader | None = None
 
 

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, Self, Unpack
 
 from safeload.audit.event import AUDIT_NAMES, FIELD_NAMES, Event, Fields, Op, Phase, describe_error, make_event, new_id
 from safeload.errors import AuditError
+from safeload.facts import forks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -204,7 +205,7 @@ class Auditor:
     host: bool = False
     _entries: tuple[tuple[str, Sink, bool], ...] = field(init=False, repr=False, default=())
     _dropped: dict[str, int] = field(init=False, repr=False, default_factory=dict)
-    _lock: threading.Lock = field(init=False, repr=False, default_factory=threading.Lock)
+    _lock: threading.Lock = field(init=False, repr=False, default_factory=forks.lock)
     _extra: dict[str, object] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:

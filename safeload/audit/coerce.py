@@ -7,11 +7,11 @@ functions are optional sinks. For anything else, build an :class:`~safeload.audi
 from __future__ import annotations
 
 import os
-import threading
 from typing import TYPE_CHECKING, Any, Final
 
 from safeload.audit.auditor import SILENT, Auditor
 from safeload.audit.sinks import Sink, registry
+from safeload.facts import forks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,7 +21,7 @@ __all__ = ["build"]
 # One open trail per path, however many loads name it: a sink per call would leak a descriptor per call.
 _trails: dict[str, Auditor] = {}
 _MAX_TRAILS: Final = 32
-_lock = threading.Lock()
+_lock = forks.lock()
 
 
 def build(value: Any) -> Auditor:

@@ -26,8 +26,7 @@ if sys.platform == "win32":
 
     _LOCK_OFFSET: Final = 1 << 62  # msvcrt locks are mandatory: lock a byte that nobody reads or writes
 
-    def _try_lock(fd: int, *, shared: bool) -> None:
-        del shared  # msvcrt has exclusive locks only
+    def _try_lock(fd: int) -> None:
         os.lseek(fd, _LOCK_OFFSET, os.SEEK_SET)
         msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
 
@@ -42,18 +41,18 @@ else:
     except ImportError:  # pragma: no cover  (WebAssembly builds)
         fcntl = None  # type: ignore[assignment]
 
-    def _try_lock(fd: int, *, shared: bool) -> None:
+    def _try_lock(fd: int) -> None:
         if fcntl is None:  # pragma: no cover
             message = "this platform has no file locks, which a trail needs; use a callable or logging sink instead"
             raise AuditError(message, code="audit.no-locks")
-        fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def release(fd: int) -> None:
         """Release the lock on ``fd``."""
         fcntl.flock(fd, fcntl.LOCK_UN)
 
 
-def acquire(fd: int, timeout: float, *, shared: bool = False) -> None:
+def acquire(fd: int, timeout: float) -> None:
     """Lock the open file ``fd``, waiting at most ``timeout`` seconds.
 
     Raises:
@@ -64,7 +63,7 @@ def acquire(fd: int, timeout: float, *, shared: bool = False) -> None:
     pause = _FIRST_PAUSE
     while True:
         try:
-            _try_lock(fd, shared=shared)
+            _try_lock(fd)
         except OSError as error:
             if error.errno not in _BUSY:
                 raise

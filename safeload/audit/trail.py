@@ -22,11 +22,11 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal, NamedTuple
 
-from safeload.audit import lock
 from safeload.audit.chain import MAX_LINE, START, Head, MacKey, Record, digest, mac_holds, parse
 from safeload.errors import AuditError
 
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 __all__ = ["Break", "TrailReport", "read_trail", "trail_head", "verify_trail"]
 
 _MAX_LISTED: Final = 1000  # torn lines and unfinished operations that a report lists
+_LOOKS: Final = 25  # at the end of a trail, until it is that of a whole line: a writer needs some 10 µs for one
+_BETWEEN_LOOKS: Final = 0.002  # seconds
 _MAX_OPEN: Final = 100_000  # operations followed at the same time
 
 BreakKind = Literal["edited", "missing", "reordered", "truncated", "forged"]
@@ -170,17 +172,22 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[BinaryIO, int]]:
         os.close(fd)
         raise AuditError(f"{os.fspath(path)} is not a regular file, so no trail", code="audit.not-a-file")
     with os.fdopen(fd, "rb") as file:
-        if os.name == "posix":  # half a line of a writer at work is not a torn line
-            try:
-                lock.acquire(fd, 10.0, shared=True)
-            except OSError:  # a read-only file system without locks has no writers either
-                size = os.fstat(fd).st_size
-            else:
-                size = os.fstat(fd).st_size
-                lock.release(fd)
-        else:
-            size = os.fstat(fd).st_size
-        yield file, size
+        yield file, _settled_size(file)
+
+
+def _settled_size(file: BinaryIO) -> int:
+    """The size of the trail between two appends: half a line of a writer at work is not a torn line.
+
+    A reader takes no lock: one that is stopped while it holds it would stop every writer.
+    """
+    for _ in range(_LOOKS):
+        size = os.fstat(file.fileno()).st_size
+        file.seek(max(0, size - 1))
+        if not size or file.read(1) == b"\n":
+            break
+        time.sleep(_BETWEEN_LOOKS)
+    file.seek(0)
+    return size
 
 
 def _lines(file: BinaryIO, size: int) -> Iterator[_Line]:

@@ -10,10 +10,10 @@ Rule: an error inside fickling is a finding that refuses; no program passes unju
 from __future__ import annotations
 
 import functools
-import threading
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from safeload.facts import forks
 from safeload.findings import Finding, Severity, Verdict
 from safeload.program import Kind
 
@@ -66,7 +66,7 @@ class GateResult(NamedTuple):
 
 _EMPTY = GateResult((), (), "")
 _cache: OrderedDict[str, GateResult] = OrderedDict()
-_lock = threading.Lock()
+_lock = forks.lock()
 
 
 def fickling_gate(program: Program) -> GateResult:

@@ -10,11 +10,11 @@ from __future__ import annotations
 import io
 import os
 import stat
-import threading
 from typing import Any, TypeAlias
 
 from safeload.envelope.failures import refused
 from safeload.errors import LimitExceededError
+from safeload.facts import forks
 from safeload.source.memory import private_memory
 
 __all__ = ["FileView", "MemoryView", "SequentialView", "View", "open_descriptor", "payload_memory", "view_of"]
@@ -78,7 +78,7 @@ class FileView:
     def __init__(self, descriptor: int, base: int = 0) -> None:
         self._descriptor = descriptor
         self._base = base
-        self._lock = threading.Lock()
+        self._lock = forks.lock()
         self.size: int | None = max(0, os.fstat(descriptor).st_size - base)
 
     def read_bytes(self, offset: int, size: int) -> bytes:

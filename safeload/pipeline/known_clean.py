@@ -12,6 +12,8 @@ import threading
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from safeload.facts import forks
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -85,7 +87,7 @@ class Judgements(Generic[_T]):
 
     def __init__(self, entries: int = _ENTRIES) -> None:
         self._entries = entries
-        self._lock = threading.Lock()
+        self._lock = forks.lock()
         self._known: OrderedDict[Any, _T] = OrderedDict()
 
     def place(self, data: bytes | memoryview, *rest: Any) -> Place[_T]:

@@ -10,10 +10,10 @@ from __future__ import annotations
 import io
 import math
 import os
-import threading
 from typing import TYPE_CHECKING, Any, Literal
 
 from safeload.errors import FormatError, TruncatedError
+from safeload.facts import forks
 from safeload.source.memory import private_memory
 
 if TYPE_CHECKING:
@@ -178,7 +178,7 @@ class FileBlob(Blob):
         self._file = file
         self._first = b""
         self._descriptor = _descriptor(file)
-        self._lock = threading.Lock()
+        self._lock = forks.lock()
         self._start = file.tell() if start is None else start
         self._stamp = self._stamped()
         self.size = self._end() - self._start if size is None else size

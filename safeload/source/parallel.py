@@ -1,6 +1,7 @@
 """Run one function over many chunks in a few threads. For work that releases the GIL: hashing and reading.
 
-Rule: the first error wins and reaches the caller; the threads are gone when the call returns, whatever happened.
+Rule: the first error wins and reaches the caller; the threads are gone when the call returns, whatever happened. In a
+child that was forked meanwhile they never were, so there the call fails.
 """
 
 from __future__ import annotations
@@ -8,6 +9,9 @@ from __future__ import annotations
 import os
 import threading
 from typing import TYPE_CHECKING, Final
+
+from safeload.errors import LoadError
+from safeload.facts import forks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,8 +41,9 @@ class Workers:
         self._work = work
         self._count = count
         self._next = 0
-        self._lock = threading.Lock()
+        self._lock = forks.lock()
         self._error: BaseException | None = None
+        self._process = os.getpid()
         self._threads: list[threading.Thread] = []
         wanted = min(_MAX_THREADS, cpu_count(), count, total_bytes // _WORTH_A_THREAD)
         for _ in range(wanted - 1):
@@ -54,6 +59,9 @@ class Workers:
         self._run()
         for thread in self._threads:
             thread.join()
+        if os.getpid() != self._process:
+            # What the threads had taken was never done in this process, and might be the check of a tag.
+            raise LoadError("the process was forked in the middle of this operation; begin it anew", code="load.forked")
         if self._error is not None:
             raise self._error
 

@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import re
-import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any, Final
 from urllib.parse import urljoin
 
 from safeload.errors import LimitExceededError
+from safeload.facts import forks
 from safeload.validate.patterns import MAX_PATTERN_TEXT, check_pattern
 
 __all__ = ["Schema", "compiled", "register_schema"]
@@ -37,7 +37,7 @@ class Schema:
     validator: Any
 
 
-_lock = threading.Lock()
+_lock = forks.lock()
 _by_digest: dict[str, Schema] = {}
 _by_name: dict[str, Schema] = {}
 _by_file: dict[tuple[object, ...], Schema] = {}

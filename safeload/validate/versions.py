@@ -9,10 +9,10 @@ been verified, judged and loaded, before it is checked against a schema.
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from safeload.errors import LoadError, SafeloadError, VersionError
+from safeload.facts import forks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,7 +60,7 @@ class Plan(NamedTuple):
         return obj
 
 
-_lock = threading.Lock()
+_lock = forks.lock()
 _by_kind: dict[str, dict[int, _Migration]] = {}
 
 

@@ -2,8 +2,9 @@
 
 Rules. One event is one line is one ``write`` on an ``O_APPEND`` descriptor under an exclusive lock; the line's place
 in the hash chain is taken under the same lock, so all writers make one chain. What a crash left of a line is closed
-off and vouched for by the next writer. The trail is a regular file with mode 0600 at creation, and never a symbolic
-link: who can plant a link would choose the file that is written. When the path names another file than before
+off and vouched for by the next writer. Whoever may read the trail can hold its lock: after one wait in full the sink
+waits only briefly until the lock is free again. The trail is a regular file with mode 0600 at creation, and never a
+symbolic link: who can plant a link would choose the file that is written. When the path names another file than before
 (rotation), the sink goes on there, and the new file's first line carries on the old one's digest.
 """
 
@@ -12,7 +13,6 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import threading
 import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple, Self
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple, Self
 from safeload.audit import lock
 from safeload.audit.chain import GENESIS, MAX_LINE, START, Head, MacKey, digest, encode, parse
 from safeload.errors import AuditError
+from safeload.facts import forks
 
 if TYPE_CHECKING:
     from safeload.audit.event import Event
@@ -33,6 +34,7 @@ _FLAGS: Final = (
     | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_BINARY", 0)
 )  # fmt: skip
 _WINDOWS: Final = (2 * 1024, 8 * MAX_LINE)  # how far to look back for the last whole line: usually, at most
+_BRIEFLY: Final = 0.05  # seconds; thousands of appends of writers that are well
 _FIRST_LINE: Final = b'{"seq":0,"prev":"'
 
 
@@ -51,7 +53,7 @@ class JsonlSink:
         path: the trail; created when the first event arrives. Its directory must exist.
         key: an object with ``mac(bytes) -> bytes``; then nobody without the key can forge lines, or rewrite the chain.
         fsync: wait for the disk after each event; without it, a crash of the machine can lose the last events.
-        lock_timeout: seconds to wait for other writers.
+        lock_timeout: seconds to wait for other writers; once. While the lock stays taken, later events wait 0.05 s.
     """
 
     name: str = "jsonl"
@@ -72,8 +74,9 @@ class JsonlSink:
         self._fd = -1
         self._size = 0  # of the file after our last write: unchanged means that nobody wrote since
         self._head: Head | None = None  # of the open file, at that size
+        self._locked_out = False  # the lock was not to be had the last time
         self._link = GENESIS  # the digest that a new file's first line carries on
-        self._mutex = threading.Lock()
+        self._mutex = forks.lock()
         _live.add(self)
 
     @property
@@ -135,9 +138,7 @@ class JsonlSink:
             os.close(fd)
 
     def _after_fork(self) -> None:
-        # The child shares the parent's open file, and with it the lock: it needs its own. The mutex may be held
-        # by a thread that does not exist here.
-        self._mutex = threading.Lock()
+        # The child shares the parent's open file, and with it the lock: it needs its own.
         self._close()
 
     def _open_locked(self) -> int:
@@ -145,7 +146,7 @@ class JsonlSink:
         for _ in range(16):  # each round is one rotation between opening and locking
             if self._fd < 0:
                 self._fd = self._open()
-            lock.acquire(self._fd, self._timeout)
+            self._lock()
             status = os.fstat(self._fd)
             try:
                 named = self.path.lstat()
@@ -159,6 +160,12 @@ class JsonlSink:
             finally:
                 self._close()
         raise AuditError(f"the trail {self.path} is replaced all the time; stop what does it", code="audit.unstable")
+
+    def _lock(self) -> None:
+        timeout = min(self._timeout, _BRIEFLY) if self._locked_out else self._timeout
+        self._locked_out = True
+        lock.acquire(self._fd, timeout)
+        self._locked_out = False
 
     def _open(self) -> int:
         if not hasattr(os, "O_NOFOLLOW") and self.path.is_symlink():

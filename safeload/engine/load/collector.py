@@ -1,18 +1,23 @@
 """No garbage collection while a stream is rebuilt.
 
 Unpickling allocates many containers and frees none, so every collection it triggers walks a growing heap for nothing;
-on plain data that is half of ``pickle.load``'s time. Rule: the collector is left as it was found, whatever happens.
+on plain data that is half of ``pickle.load``'s time. Rule: the collector is left as it was found, whatever happens, also
+in a child that is forked while other threads of its parent load: they never leave their pause there.
 """
 
 from __future__ import annotations
 
 import gc
-import threading
+import os
+from threading import get_ident
+from typing import Final
+
+from safeload.facts import forks
 
 __all__ = ["CollectorPause"]
 
-_lock = threading.Lock()
-_depth = 0
+_lock: Final = forks.lock()
+_depth: Final[dict[int, int]] = {}  # of each thread that is in a pause
 _was_enabled = False
 
 
@@ -22,16 +27,37 @@ class CollectorPause:
     __slots__ = ()
 
     def __enter__(self) -> None:
-        global _depth, _was_enabled  # noqa: PLW0603 - the collector is a property of the process
+        global _was_enabled  # noqa: PLW0603 - the collector is a property of the process
+        thread = get_ident()
         with _lock:
-            if _depth == 0:
+            if not _depth:
                 _was_enabled = gc.isenabled()
-                gc.disable()
-            _depth += 1
+            # Noted before it is done and, below, undone before it is forgotten: a fork may fall between the two.
+            _depth[thread] = _depth.get(thread, 0) + 1
+            gc.disable()
 
     def __exit__(self, *_exception: object) -> None:
-        global _depth  # noqa: PLW0603
+        thread = get_ident()
         with _lock:
-            _depth -= 1
-            if _depth == 0 and _was_enabled:
+            left = _depth[thread] - 1
+            if left:
+                _depth[thread] = left
+                return
+            if _was_enabled and len(_depth) == 1:
                 gc.enable()
+            del _depth[thread]
+
+
+def _after_fork() -> None:
+    """Forget the pauses of threads that the child does not have."""
+    mine = _depth.get(get_ident(), 0)
+    others = len(_depth) - bool(mine)
+    _depth.clear()
+    if mine:
+        _depth[get_ident()] = mine
+    elif others and _was_enabled:
+        gc.enable()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

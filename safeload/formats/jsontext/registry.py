@@ -8,10 +8,10 @@ from __future__ import annotations
 import dataclasses
 import enum
 import inspect
-import threading
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, overload
 
 from safeload.errors import LoadError, PolicyError
+from safeload.facts import forks
 from safeload.formats.jsontext.form import MisfitError, expect, mark
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class _Entry(NamedTuple):
     make: Callable[[Any], Any]  # state -> instance
 
 
-_lock = threading.Lock()
+_lock = forks.lock()
 _by_name: dict[str, _Entry] = {}
 _by_class: dict[type, _Entry] = {}
 

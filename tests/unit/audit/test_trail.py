@@ -15,6 +15,7 @@ import pytest
 
 from safeload.audit import Auditor, Head, JsonlSink, read_trail, trail_head, verify_trail
 from safeload.audit import lock as lock_module
+from safeload.audit import trail as trail_module
 from safeload.audit.chain import GENESIS, MAX_LINE, START, digest, encode, parse
 from safeload.audit.event import make_event
 from safeload.audit.testing import assert_valid
@@ -38,6 +39,12 @@ def fill(path, count=6, key=None):
         sink.emit(make_event("load", "attempt", f"{number:016x}-{number}", "0" * 16 + "-0", "", {"size": number}))
     sink.close()
     return path.read_bytes().splitlines(keepends=True)
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch):
+    """Torn lines stay torn in these tests."""
+    monkeypatch.setattr(trail_module, "_BETWEEN_LOOKS", 0)
 
 
 @pytest.fixture
@@ -366,10 +373,54 @@ def test_a_lock_that_is_never_released_is_an_error(path):
         lock_module.release(file.fileno())
 
 
+def test_a_lock_that_stays_taken_is_waited_for_once(path, monkeypatch):
+    """Anybody who may read the trail can hold its lock; no load may then take the full time again, or even twice."""
+    fill(path, 1)
+    waited = []
+    monkeypatch.setattr(lock_module.time, "sleep", waited.append)
+    monkeypatch.setattr(lock_module.time, "monotonic", lambda: sum(waited))
+    auditor = Auditor(required=[JsonlSink(path, lock_timeout=10)])
+    fcntl = pytest.importorskip("fcntl")
+    with path.open("rb") as reader:
+        fcntl.flock(reader, fcntl.LOCK_SH)
+        for _ in range(3):
+            with pytest.raises(AuditError, match="holds the lock"), auditor.operation("load"):
+                pass
+        assert 10 <= sum(waited) < 11
+        fcntl.flock(reader, fcntl.LOCK_UN)
+    with auditor.operation("load"):
+        pass
+    with path.open("rb") as reader:  # free in between: full time again
+        fcntl.flock(reader, fcntl.LOCK_SH)
+        waited.clear()
+        with pytest.raises(AuditError), auditor.operation("load"):
+            pass
+        assert 10 <= sum(waited) < 11
+
+
+def test_readers_take_no_lock(path):
+    """A reader that is stopped in the middle must not stop writers, and a lock must not keep readers out."""
+    fill(path, 2)
+    fcntl = pytest.importorskip("fcntl")
+    with path.open("r+b") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        assert (verify_trail(path).events, len(list(read_trail(path))), trail_head(path).seq) == (2, 2, 1)
+
+
+def test_a_line_that_is_being_written_is_not_torn(path, monkeypatch):
+    """A reader waits for the rest of a line before it looks."""
+    fill(path, 1)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-5])
+    monkeypatch.setattr(trail_module.time, "sleep", lambda _: path.write_bytes(whole))
+    report = verify_trail(path)
+    assert (report.ok, report.torn_end, report.events) == (True, False, 1)
+
+
 def test_a_file_system_without_locks_is_an_error(path, monkeypatch):
     """No lock, no chain: the sink says so instead of writing a trail that breaks."""
 
-    def unsupported(fd, *, shared):
+    def unsupported(fd):
         raise OSError(45, "Operation not supported")
 
     monkeypatch.setattr(lock_module, "_try_lock", unsupported)
