@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 
 from safeload.envelope import (
-    AtomicFile,
     Layout,
     decrypt_to,
     open_bytes,
@@ -30,6 +29,7 @@ from safeload.envelope import (
 from safeload.envelope import views as views_module
 from safeload.errors import EnvelopeError, SafeloadError
 from safeload.limits import Limits
+from safeload.source.atomic import AtomicFile
 
 SIZES = [0, 1, 70_000, 1 << 17, (1 << 20) + 5, 5 << 20]
 
