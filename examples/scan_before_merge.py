@@ -6,6 +6,7 @@ repository; with ``--files PATH...`` it scans the files named. Nothing is loaded
 """
 
 import argparse
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -20,7 +21,7 @@ def changed_files(base: str) -> list[Path]:
     """What the change adds or modifies."""
     command = ["git", "diff", "--name-only", "-z", "--diff-filter=AMR", base]
     listed = subprocess.run(command, check=True, capture_output=True).stdout
-    return [Path(name.decode()) for name in listed.split(b"\0") if name]
+    return [Path(os.fsdecode(name)) for name in listed.split(b"\0") if name]
 
 
 def policy_of(base: str, folder: Path) -> list[str]:
@@ -33,10 +34,32 @@ def policy_of(base: str, folder: Path) -> list[str]:
     return [str(path)]
 
 
-def annotate(path: Path, report: safeload.Report) -> None:
-    """One annotation per finding, as GitHub shows them beside the file."""
+def plain(text: str) -> str:
+    """A name or message as ASCII on one line: it comes from the change, and must not give the runner a command."""
+    shown = text.encode("unicode_escape").decode().replace("##", "#.#")
+    return shown if not shown.lstrip().startswith(":") else shown.replace(":", "%3A", 1)
+
+
+def annotation(level: str, path: Path, message: str, title: str = "") -> str:
+    """A workflow command, escaped as GitHub's runner reads it: a file name may hold line breaks, colons and commas."""
+
+    def value(text: str) -> str:
+        return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+    def option(text: str) -> str:
+        return value(text).replace(":", "%3A").replace(",", "%2C")
+
+    file = option(os.fsencode(path).decode(errors="replace"))
+    return f"::{level} file={file}{f',title={option(plain(title))}' if title else ''}::{value(plain(message))}"
+
+
+def annotate(path: Path, report: safeload.Report, inside: str = "") -> None:
+    """One annotation per finding, beside the file; of what an archive holds, beside the archive."""
     for finding in report.findings:
-        print(f"::error file={path},title={finding.rule_id}::{finding.message.splitlines()[0]}")
+        if finding.verdict != "clean":
+            print(annotation("error", path, inside + finding.message.splitlines()[0], finding.rule_id))
+    for member in report.members:
+        annotate(path, member, f"{inside}in {member.path or member.container}: ")
 
 
 def check(paths: list[Path], policy: list[str]) -> int:
@@ -46,12 +69,12 @@ def check(paths: list[Path], policy: list[str]) -> int:
         try:
             report = safeload.scan(path, policy=policy)
         except (OSError, safeload.LimitExceededError) as error:
-            print(f"::warning file={path}::not scanned: {error}")
+            print(annotation("warning", path, f"not scanned: {error}"))
             worst = max(worst, 3) if worst != 1 else 1
             continue
         if report.container == "unknown":
             continue  # source code, text, an image: no artifact
-        print(f"{path}: {report.verdict}")
+        print(f"{plain(str(path))}: {report.verdict}")
         if report.verdict != "clean":
             annotate(path, report)
             worst = 1

@@ -119,7 +119,9 @@ def _explain(error: BaseException) -> int:
         _say(error.format_message(), f"see `{where} --help`")
         return EXIT_USAGE
     if isinstance(error, SafeloadError):
-        _say(str(error))
+        from safeload.facts.printable import printable_ascii
+
+        _say(printable_ascii(str(error)))
         return EXIT_USAGE if isinstance(error, KeyProviderError | AuditError) else EXIT_NO
     if isinstance(error, OSError):
         named = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""

@@ -13,7 +13,7 @@ from safeload.cli.failure import EXIT_NO, EXIT_YES, Failure
 from safeload.cli.reports.document import Document, Line, Span
 from safeload.cli.reports.wording import count
 from safeload.errors import AuditError
-from safeload.facts.printable import json_text, printable
+from safeload.facts.printable import json_text, printable, printable_ascii
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -84,7 +84,9 @@ def _verification(trail: str, report: TrailReport, *, anchored: bool) -> Documen
         lines = [Line.of(Span("whole", "good"), "   ", title)]
     else:
         lines = [Line.of(Span("broken", "bad"), "  ", title)]
-        lines.append(entry("line", f"{report.broken.line}: {report.broken.kind}: {printable(report.broken.message)}"))
+        lines.append(
+            entry("line", f"{report.broken.line}: {report.broken.kind}: {printable_ascii(report.broken.message)}")
+        )
         lines.append(entry("what now", "trust nothing from the line before it on; compare with a copy from elsewhere"))
     lines.append(entry("events", f"{report.events:,}"))
     if report.broken is None and report.events:
@@ -154,7 +156,7 @@ def _event(event: Event) -> Iterator[str | Span]:
 
     def text(field: str, width: int = 0) -> str:
         value: Any = event.get(field, "")
-        return printable(value if isinstance(value, str) else str(value)).ljust(width)
+        return printable_ascii(value if isinstance(value, str) else str(value)).ljust(width)
 
     outcome = event.get("outcome")
     yield Span(text("time")[:23].rstrip("Z") + "Z", "dim")

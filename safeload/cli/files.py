@@ -21,7 +21,7 @@ from safeload.source.locations import is_remote
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["kind_of", "new_file", "open_regular", "refuse_existing", "replace_text"]
+__all__ = ["kind_of", "new_file", "open_regular", "refuse_existing", "refuse_link", "replace_text"]
 
 _KINDS: Final = (
     (stat.S_ISDIR, "a directory"),
@@ -144,15 +144,39 @@ def _publish(temporary: Path, target: Path, *, force: bool) -> None:
         temporary.replace(target)
 
 
+def refuse_link(path: str) -> None:
+    """Stop before any work is done if a report at ``path`` would be written through a symbolic link.
+
+    Who can plant a link in a directory that a scan writes to would choose the file that the report overwrites.
+
+    Raises:
+        Failure: it is a link, and not one of the system's own such as ``/dev/stderr``.
+    """
+    if os.path.islink(path) and not _is_own_stream(path):  # noqa: PTH114 - a str from the command line
+        raise Failure(f"{path} is a symbolic link, and a report never follows one", "name the file that it leads to")
+
+
+def _is_own_stream(path: str) -> bool:
+    """Whether ``path`` names an open file of this process: ``/dev/stdout``, ``/dev/fd/63`` of a shell's ``>(...)``."""
+    folder = os.path.realpath(os.path.dirname(os.path.abspath(path)))  # noqa: PTH100, PTH120 - a str
+    return folder in ("/dev", os.path.realpath("/dev/fd"), os.path.realpath("/proc/self/fd"))
+
+
 def replace_text(path: str, text: str) -> None:
     """Write a report to ``path``, replacing an older one, whole or not at all.
 
     A device or pipe (``/dev/stderr``, a process substitution) is written to directly.
+
+    Raises:
+        Failure: ``path`` is a symbolic link, or cannot be written.
     """
-    if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):  # noqa: PTH110, PTH113, PTH112
+    refuse_link(path)
+    own = _is_own_stream(path)
+    if own or (os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)):  # noqa: PTH110, PTH113, PTH112
+        flags = os.O_WRONLY | os.O_APPEND | (0 if own else getattr(os, "O_NOFOLLOW", 0))
         stream: IO[str]
-        with open(path, "w", encoding="utf-8", errors="backslashreplace") as stream:  # noqa: PTH123 - a str
+        with open(os.open(path, flags), "w", encoding="utf-8", errors="backslashreplace") as stream:  # noqa: PTH123
             stream.write(text)
         return
-    with new_file(os.path.realpath(path), force=True) as file:
+    with new_file(path, force=True) as file:
         file.write(text.encode("utf-8", "backslashreplace"))

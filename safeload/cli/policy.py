@@ -14,7 +14,7 @@ from safeload.cli.key_options import KeySource
 from safeload.cli.policies import policy_option, resolve
 from safeload.cli.reports.document import Document, Line, Span
 from safeload.cli.reports.wording import count, distinct, headline, verdict_span
-from safeload.facts.printable import json_text, printable
+from safeload.facts.printable import json_text, printable, printable_ascii
 from safeload.findings import Report, Verdict
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ def _check_document(reports: Iterable[Report], unused: list[str]) -> Document:
         lines += [Line.of(" " * 13, headline(finding.message), hang=15) for finding in reasons]
     if unused:
         lines += [Line(), Line.of(Span("in the policy, but not used by these files:", "warn"))]
-        lines += [Line.of("  ", printable(name)) for name in unused]
+        lines += [Line.of("  ", printable_ascii(name)) for name in unused]
     return lines
 
 
@@ -250,6 +250,6 @@ def _policy_document(name: str, policy: Policy) -> Iterator[Line]:
     yield Line.of(Span(printable(name), "title"), f"  {count(len(policy.rules), 'name')}{packs}", hang=2)
     yield Line.of("  ", Span(f"digest {policy.digest}", "dim"))
     for _, rule in sorted(policy.rules.items()):
-        yield Line.of("  ", printable(rule.name), Span(f"  {', '.join(_permissions(rule))}", "good"), hang=6)
+        yield Line.of("  ", printable_ascii(rule.name), Span(f"  {', '.join(_permissions(rule))}", "good"), hang=6)
         if rule.reason:
-            yield Line.of("      ", Span(printable(" ".join(rule.reason.split())), "dim"), hang=6)
+            yield Line.of("      ", Span(printable_ascii(" ".join(rule.reason.split())), "dim"), hang=6)

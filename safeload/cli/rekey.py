@@ -16,7 +16,7 @@ from safeload.cli.policies import audit_option
 from safeload.cli.reports.document import Line, Span
 from safeload.cli.sealing import Context, context_options
 from safeload.errors import EnvelopeError, LimitExceededError
-from safeload.facts.printable import printable
+from safeload.facts.printable import printable, printable_ascii
 from safeload.source.locations import is_remote
 
 if TYPE_CHECKING:
@@ -72,9 +72,9 @@ def command(
             what = _rekey(path, ring, new_key, context, output, auditor)
         except Failure as error:
             # One bad file must not keep the others on a key that may be compromised.
-            show([Line.of(Span("left as it is", "bad"), "  ", printable(error.message), hang=15)])
+            show([Line.of(Span("left as it is", "bad"), "  ", printable_ascii(error.message), hang=15)])
             if error.hint:
-                show([Line.of(" " * 15, Span(printable(error.hint), "dim"), hang=15)])
+                show([Line.of(" " * 15, Span(printable_ascii(error.hint), "dim"), hang=15)])
             continue
         done += 1
         show([Line.of(Span(what.ljust(13), "good"), "  ", printable(path), hang=15)])

@@ -91,8 +91,11 @@ def command(
     looked at.
     """
     from safeload.cli.discover import Globs, discover
+    from safeload.cli.files import refuse_link
     from safeload.cli.workers import Job, loader_of
 
+    if output is not None:
+        refuse_link(output)
     found = discover(paths, include=Globs(include), exclude=Globs(exclude), hidden=hidden)
     job = Job(policies, keys, audit, context)
     reports = _scan(found, job, jobs)

@@ -18,7 +18,7 @@ from safeload.cli.reports.document import Document, Line, Span
 from safeload.cli.reports.wording import moment_text, size_text
 from safeload.cli.sealing import SIDECAR_SUFFIX, Context, context_options, kind_option
 from safeload.errors import EnvelopeError, LimitExceededError
-from safeload.facts.printable import json_text, printable
+from safeload.facts.printable import json_text, printable, printable_ascii
 from safeload.source.locations import is_remote
 from safeload.validate.versions import CLAIM
 
@@ -94,7 +94,7 @@ def command(
                         Line.of(
                             Span("NOT VERIFIED", "bad"),
                             "  ",
-                            printable(error.message.replace(": not verified: ", ": ", 1)),
+                            printable_ascii(error.message.replace(": not verified: ", ": ", 1)),
                             hang=2,
                         )
                     ]
@@ -185,17 +185,17 @@ def _document(path: str, facts: dict[str, Any]) -> Document:
     def entry(label: str, *parts: str | Span) -> Line:
         return Line.of("  ", Span(label.ljust(12), "dim"), *parts, hang=14)
 
-    label = f" ({printable(facts['label'])})" if facts["label"] else ""
+    label = f" ({printable_ascii(facts['label'])})" if facts["label"] else ""
     lines = [
         Line.of(Span("verified", "good"), "  ", Span(printable(path), "title"), hang=10),
         entry("signed by", facts["key_id"], label, f", {facts['suite']}"),
         entry("signed at", moment_text(facts["created_us"]), Span(" (the signer's clock)", "dim")),
         entry("expires", moment_text(facts["expires_us"])),
         entry("context", "matches the one given" if facts["context"] else "none"),
-        entry("payload", f"{printable(facts['codec'])}, {size_text(facts['payload_size'])}"),
+        entry("payload", f"{printable_ascii(facts['codec'])}, {size_text(facts['payload_size'])}"),
     ]
     if type(facts["kind"]) is str:
-        lines.append(entry("kind", printable(facts["kind"])))
+        lines.append(entry("kind", printable_ascii(facts["kind"])))
     if facts["version"]:
         lines.append(entry("version", str(facts["version"])))
     lines += [entry("cosigned by", key_id) for key_id in facts["cosigners"]]

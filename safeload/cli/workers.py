@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from safeload.cli.discover import not_scanned
 from safeload.cli.failure import Failure
 from safeload.cli.files import open_regular
+from safeload.errors import AuditError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -98,7 +99,7 @@ class _Worker:
 
     def take(self) -> tuple[int, Report]:
         try:
-            return self._number, self.connection.recv()
+            answer = self.connection.recv()
         except (EOFError, OSError):
             self.dead = True
             self.process.join()
@@ -107,6 +108,9 @@ class _Worker:
             hint = "; was there enough memory?" if code == -signal.SIGKILL else ""
             message = f"the process that scanned it {how}{hint}; treat the file as hostile"
             return self._number, not_scanned(self._path, "scan.process-died", message)
+        if isinstance(answer, AuditError):
+            raise answer
+        return self._number, answer
 
 
 class _Crew:
@@ -160,9 +164,13 @@ def _serve(connection: Connection, job: Job, inherited: list[Connection]) -> Non
             path = connection.recv()
         except (EOFError, OSError):
             return
-        report = scan_file(path, job)
+        answer: Report | AuditError
         try:
-            connection.send(report)
+            answer = scan_file(path, job)
+        except AuditError as error:
+            answer = error
+        try:
+            connection.send(answer)
         except OSError:
             return
 
@@ -179,7 +187,11 @@ def _scan_in_context(stream: BinaryIO, loader: Loader, job: Job) -> Report:
 
 
 def scan_file(path: str, job: Job) -> Report:
-    """The report of one file; whatever goes wrong is in the report."""
+    """The report of one file; whatever goes wrong is in the report.
+
+    Raises:
+        AuditError: a trail that was asked for cannot be written; that is no property of the file, and ends the run.
+    """
     try:
         loader = loader_of(job)
         with open_regular(path) as stream:
@@ -187,6 +199,8 @@ def scan_file(path: str, job: Job) -> Report:
     except Failure as error:
         reason = error.message.removeprefix(f"{path} ")
         return not_scanned(path, "scan.unreadable", reason)
+    except AuditError:
+        raise
     except OSError as error:
         return not_scanned(path, "scan.unreadable", f"could not be read to its end: {error.strerror or error}")
     except MemoryError:

@@ -144,4 +144,4 @@ def _iso(moment_us: int) -> str:
     try:
         return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=moment_us)).isoformat(timespec="seconds")
     except OverflowError:
-        return f"{moment_us} µs"
+        return f"{moment_us} microseconds"

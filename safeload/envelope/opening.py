@@ -255,7 +255,7 @@ def header_opener(head: Head, demand: Demand, claims: bytes, tag: bytes) -> Body
         VerificationError: the header tag does not hold.
     """
     if not head.entry.key.can_decrypt:
-        refused("verify-only-key", "this key verifies but cannot decrypt; use the signer's reader key (slr1…)")
+        refused("verify-only-key", "this key verifies but cannot decrypt; use the signer's reader key (slr1...)")
     return BodyOpener(head.entry.key, head.prelude, message(demand.context, head.header, claims, NO_BODY), tag)
 
 

@@ -12,6 +12,7 @@ from array import array
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from safeload.facts.printable import printable_ascii
 from safeload.findings import Finding, Severity, Verdict
 from safeload.program import OPERATION, Kind, Standin, StandinType, producer
 
@@ -407,7 +408,7 @@ def _refuse(policy: Policy, kind: Kind, name: str) -> Finding:
     """The finding for an operation that no rule allows."""
     if kind in _NEVER:
         rule_id, text = _NEVER[kind]
-        return Finding(rule_id, Severity.HIGH, text.format(name=name), evidence=name)
+        return Finding(rule_id, Severity.HIGH, text.format(name=printable_ascii(name)), evidence=name)
     rule_id, verb, permission = _VERBS[kind]
     if kind is not Kind.REFERENCE and policy.rule(name) is None:
         rule_id = "policy.not-allowed"
@@ -415,16 +416,17 @@ def _refuse(policy: Policy, kind: Kind, name: str) -> Finding:
 
 
 def _message(policy: Policy, kind: Kind, name: str, verb: str, permission: str) -> str:
+    from safeload.policy.learn import toml_string
     from safeload.policy.packs import load_pack, packs_naming
 
-    asked = f"the pickle {verb} {name}, which the policy does not allow"
+    asked = f"the pickle {verb} {printable_ascii(name)}, which the policy does not allow"
     for pack in packs_naming(name):
         if pack not in policy.pack_names and load_pack(pack).rules[name].permission(kind):
             return f"{asked}; the shipped pack {pack!r} does: packs = [{_quoted([*policy.pack_names, pack])}]"
     known = policy.rule(name)
     if known is not None and known.reason and known.reason != "allowed by the application":
         return f"{asked}; the policy allows that name in other ways only ({known.reason})"
-    entry = f'[[allow]]\nname = "{name}"' + (f"\n{permission}" if permission else "")
+    entry = f"[[allow]]\nname = {toml_string(name)}" + (f"\n{permission}" if permission else "")
     return f"{asked}. If you know that it is harmless, add to safeload.toml:\n{entry}"
 
 
@@ -438,7 +440,7 @@ def _argument(kind: Kind, name: str, reason: str) -> Finding:
     return Finding(
         "policy.argument",
         Severity.HIGH,
-        f"the pickle {verb} {name} with arguments that are not harmless: {reason}",
+        f"the pickle {verb} {printable_ascii(name)} with arguments that are not harmless: {reason}",
         evidence=name,
     )
 
@@ -458,7 +460,7 @@ def _outside(operations: tuple[tuple[Kind, str], ...], manifest: frozenset[str])
         Finding(
             "policy.not-in-manifest",
             Severity.HIGH,
-            f"the pickle's operation “{kind.value} {name}” is not in the manifest that its writer signed",
+            f"the pickle's operation '{kind.value} {printable_ascii(name)}' is not in the manifest that its writer signed",
             evidence=name,
         )
         for kind, name in operations

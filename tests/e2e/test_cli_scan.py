@@ -10,10 +10,13 @@ import pickle
 import subprocess
 import sys
 import tarfile
+import tomllib
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+
+import safeload
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -244,6 +247,44 @@ def test_hostile_names_reach_no_terminal(folder):
     data = json.loads(run(folder, "scan", "models", "--format", "json").stdout)
     assert nasty in [artifact["path"].removeprefix("models/") for artifact in data["artifacts"]]
     assert "models/\\xff\\xfe.pkl" in [artifact["path"] for artifact in data["artifacts"]]
+
+
+def test_names_that_look_like_others_are_escaped(folder):
+    """Of an artifact everything is ASCII, the TOML to paste too, which means the very same name."""
+    name = "\u043es.s\u0443stem"
+    module, _, attribute = name.partition(".")
+    texts = b"".join(b"\x8c" + bytes([len(text.encode())]) + text.encode() for text in (module, attribute))
+    (folder / "look.pkl").write_bytes(b"\x80\x04" + texts + b"\x93)R.")
+    for command in ("scan", "inspect"):
+        done = run(folder, command, "look.pkl")
+        assert done.stdout.isascii()
+        assert r"\u043es.s\u0443stem" in done.stdout
+    pasted = done.stdout.partition("in safeload.toml:\n    packs")[2].partition("\n  program")[0]
+    policy = tomllib.loads("packs" + "\n".join(line.strip() for line in pasted.splitlines()))
+    assert [entry["name"] for entry in policy["allow"]] == [name]
+    with pytest.raises(safeload.PolicyError) as caught:
+        safeload.load(folder / "look.pkl")
+    assert str(caught.value).isascii()
+
+
+def test_a_trail_that_cannot_be_written_ends_the_scan(folder):
+    """It says why, once, and not that every file had an internal error."""
+    (folder / "link").symlink_to("trail")
+    for jobs in ("1", "2"):
+        done = run(folder, "scan", "models", "--audit", "link", "--jobs", jobs)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "it is a symbolic link, and a trail must not be one" in done.stderr
+    assert not (folder / "trail").exists()
+
+
+def test_a_report_goes_through_no_link(folder):
+    """The file behind a link keeps what it holds, and nothing is scanned for nothing."""
+    (folder / "kept").write_text("kept")
+    (folder / "link").symlink_to("kept")
+    done = run(folder, "scan", "models", "-o", "link")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "link is a symbolic link" in done.stderr
+    assert (folder / "kept").read_text() == "kept"
 
 
 def test_a_path_that_does_not_exist_is_a_usage_error(folder):

@@ -9,6 +9,7 @@ import os
 import pickle
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -160,6 +161,29 @@ def test_scan_before_merge_of_named_files(tmp_path):
     assert "::warning file=missing.pkl::not scanned" in hostile.stdout
     assert not (tmp_path / "fired").exists()
     assert run(tmp_path, "scan_before_merge.py", "--files", "missing.pkl").returncode == 3
+
+
+def test_scan_before_merge_of_hostile_names_and_archives(tmp_path):
+    """A file name gives the runner no command, and what an archive holds is annotated at the archive."""
+    names = ["a\n::error file=b::forged.pkl", "::set-output name=x::y,z:100%.pkl", "##[error]m\u043edel.pkl"]
+    for name in names:
+        (tmp_path / name).write_bytes(pickle.dumps(Hostile()))
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
+        archive.writestr("in\n::error::side.pkl", pickle.dumps(Hostile()))
+    done = run(tmp_path, "scan_before_merge.py", "--files", *names, "all.zip")
+    assert done.returncode == 1
+    printed = done.stdout.splitlines()
+    commands = [line for line in printed if line.lstrip().startswith("::") or "##[" in line]
+    assert {line.partition(",title=")[0] for line in commands} == {
+        "::error file=a%0A%3A%3Aerror file=b%3A%3Aforged.pkl",
+        "::error file=%3A%3Aset-output name=x%3A%3Ay%2Cz%3A100%25.pkl",
+        "::error file=##[error]m\u043edel.pkl",
+        "::error file=all.zip",
+    }
+    inside = [line for line in commands if line.startswith("::error file=all.zip,") and "in in" in line]
+    assert any("title=policy." in line for line in inside)
+    assert sum("malicious" in line for line in printed if line not in commands) == 4
+    assert not (tmp_path / "fired").exists()
 
 
 def git(folder: Path, *arguments: str) -> str:

@@ -15,7 +15,7 @@ from safeload.cli.reports.wording import (
     size_text,
     verdict_span,
 )
-from safeload.facts.printable import printable
+from safeload.facts.printable import printable, printable_ascii
 from safeload.findings import Severity, Verdict
 
 if TYPE_CHECKING:
@@ -39,23 +39,23 @@ def _artifact(report: Report, title: str) -> Iterator[Line]:
         yield _entry("verdict", verdict_span(report.verdict), f": {MEANING[report.verdict]}")
     else:
         yield _entry("verdict", verdict_span(Verdict.ERROR), ": it could not be judged, or not whole; see the findings")
-    yield _entry("container", printable(report.container))
+    yield _entry("container", printable_ascii(report.container))
     yield _entry("size", size_text(report.size))
     if report.sha256:
         yield _entry("sha256", report.sha256)
     yield from _envelope(report.envelope)
     yield from _streams(report.streams)
-    yield from _block("globals", map(printable, report.globals), "names it would import")
+    yield from _block("globals", map(printable_ascii, report.globals), "names it would import")
     yield from _findings(report.findings)
     yield from _suggestion(report.suggestion)
     if report.source_code.strip():
         yield from _heading("program", "what it would do when loaded, decompiled")
         for number, code in enumerate(report.source_code.rstrip("\n").split("\n"), 1):
             # The gutter keeps hostile text from starting a line.
-            yield Line.of(Span(f"  {number:>4} | ", "dim"), Span(printable(code.replace("\t", "    ")), "code"))
+            yield Line.of(Span(f"  {number:>4} | ", "dim"), Span(printable_ascii(code.replace("\t", "    ")), "code"))
     for member in report.members:
         yield Line()
-        yield from _artifact(member, title=f"{title} -> {printable(member.path) or 'member'}")
+        yield from _artifact(member, title=f"{title} -> {printable_ascii(member.path) or 'member'}")
 
 
 def _entry(label: str, *parts: str | Span) -> Line:
@@ -80,13 +80,13 @@ def _streams(streams: tuple[StreamInfo, ...]) -> Iterator[Line]:
         return
     yield from _heading(f"streams ({len(streams)})", "pickle opcode streams")
     for number, stream in enumerate(streams):
-        program = f", program {printable(stream.program)[:16]}" if stream.program else ""
+        program = f", program {printable_ascii(stream.program)[:16]}" if stream.program else ""
         size = count(stream.size, "byte")
         yield Line.of(f"    {number}: protocol {stream.protocol}, offset {stream.offset:,}, {size}{program}", hang=7)
         if not stream.operations:
             yield Line.of("       ", Span("pure data: imports nothing, calls nothing", "dim"))
         for operation in stream.operations:
-            yield Line.of("       ", printable(operation), hang=9)
+            yield Line.of("       ", printable_ascii(operation), hang=9)
 
 
 def _findings(findings: tuple[Finding, ...]) -> Iterator[Line]:
@@ -99,13 +99,15 @@ def _findings(findings: tuple[Finding, ...]) -> Iterator[Line]:
     if serious:
         yield from _heading(f"findings ({len(serious)})", "most serious first")
         yield from _serious(serious)
-    texts = (printable(finding.message.removeprefix("makes the function ")) for finding in functions)
+    texts = (printable_ascii(finding.message.removeprefix("makes the function ")) for finding in functions)
     yield from _block("functions", texts, "it would make out of bytecode when loaded")
     if notes:
         # What fickling says of any call, also of those that the policy names with a reason: no cause for alarm.
         yield from _heading(f"notes ({len(notes)})", "for information; they did not count against it")
         for finding in notes:
-            yield Line.of("    ", Span(printable(finding.rule_id), "dim"), f"  {headline(finding.message)}", hang=6)
+            yield Line.of(
+                "    ", Span(printable_ascii(finding.rule_id), "dim"), f"  {headline(finding.message)}", hang=6
+            )
 
 
 def _suggestion(suggestion: Suggestion | None) -> Iterator[Line]:
@@ -115,23 +117,23 @@ def _suggestion(suggestion: Suggestion | None) -> Iterator[Line]:
     known = "shipped packs know all of it" if not suggestion.names else "only if you know where the file comes from"
     yield from _heading("to allow it", f"{known}; in safeload.toml:")
     for text in suggestion.toml.rstrip("\n").split("\n"):
-        yield Line.of("    ", Span(printable(text), "dim" if text.startswith("#") else "code"), hang=6)
+        yield Line.of("    ", Span(printable_ascii(text), "dim" if text.startswith("#") else "code"), hang=6)
     for text in suggestion.obstacles:
-        yield Line.of("    ", Span("still refused: ", "warn"), printable(text.partition("\n")[0]), hang=6)
+        yield Line.of("    ", Span("still refused: ", "warn"), printable_ascii(text.partition("\n")[0]), hang=6)
 
 
 def _serious(findings: list[Finding]) -> Iterator[Line]:
     for finding in findings:
-        where = f"  ({printable(finding.location)})" if finding.location else ""
+        where = f"  ({printable_ascii(finding.location)})" if finding.location else ""
         yield Line.of(
-            "    ", severity_span(finding.severity), " ", printable(finding.rule_id), Span(where, "dim"), hang=13
+            "    ", severity_span(finding.severity), " ", printable_ascii(finding.rule_id), Span(where, "dim"), hang=13
         )
         first, *more = finding.message.split("\n")
-        yield Line.of("      ", printable(first), hang=6)
+        yield Line.of("      ", printable_ascii(first), hang=6)
         for text in more:  # behind a gutter: a line break that an attacker smuggled in forges nothing
-            yield Line.of(Span("      | ", "dim"), printable(text))
+            yield Line.of(Span("      | ", "dim"), printable_ascii(text))
         if finding.evidence and finding.evidence not in finding.message:
-            yield Line.of("      ", Span("seen: ", "dim"), printable(finding.evidence), hang=8)
+            yield Line.of("      ", Span("seen: ", "dim"), printable_ascii(finding.evidence), hang=8)
 
 
 def _envelope(envelope: dict[str, Any] | None) -> Iterator[Line]:
@@ -149,7 +151,7 @@ def _envelope(envelope: dict[str, Any] | None) -> Iterator[Line]:
         if name == "verified" or value in (None, "", {}, []):
             continue
         label = name.removeprefix("unverified_").removesuffix("_us").replace("_", " ")
-        label = printable(label).ljust(16) if verified else f"unverified {printable(label).ljust(16)}"
+        label = printable_ascii(label).ljust(16) if verified else f"unverified {printable_ascii(label).ljust(16)}"
         for text in [moment_text(value)] if name.endswith("_us") and isinstance(value, int) else _values(value):
             yield Line.of("    ", Span(label, "dim"), text, hang=6)
 
@@ -161,7 +163,7 @@ def _values(value: Any, limit: int = 40) -> Iterator[str]:
             if number == limit:
                 yield f"... {len(value) - limit} more"
                 return
-            yield f"{printable(str(key))} = {', '.join(_flat(item))}"
+            yield f"{printable_ascii(str(key))} = {', '.join(_flat(item))}"
     else:
         yield ", ".join(_flat(value))
 
@@ -172,6 +174,6 @@ def _flat(value: Any) -> Iterator[str]:
             yield from _flat(item)
     elif isinstance(value, dict):
         for key, item in value.items():
-            yield f"{printable(str(key))}={'; '.join(_flat(item))}"
+            yield f"{printable_ascii(str(key))}={'; '.join(_flat(item))}"
     else:
-        yield printable(str(value))
+        yield printable_ascii(str(value))

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from safeload.cli.reports.document import Span, Style
-from safeload.facts.printable import printable
+from safeload.facts.printable import printable_ascii
 from safeload.findings import Finding, Severity, Verdict
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def headline(message: str) -> str:
     first, newline, _ = message.partition("\n")
     if newline and first.endswith(":") and ". " in first:
         first = first[: first.rindex(". ") + 1]
-    return printable(first)
+    return printable_ascii(first)
 
 
 def size_text(size: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from pathlib import Path
 
 import pytest
 
@@ -109,11 +110,32 @@ def test_without_hard_links_a_file_is_published_all_the_same(tmp_path, monkeypat
     assert (tmp_path / "out").read_bytes() == b"x"
 
 
-def test_a_report_replaces_an_older_one_and_keeps_a_link(tmp_path):
+def test_a_report_replaces_an_older_one(tmp_path):
     """Every run of a pipeline writes the same name; unencodable text does not end it."""
     (tmp_path / "real").write_text("old")
-    (tmp_path / "link").symlink_to("real")
-    replace_text(str(tmp_path / "link"), "new \udcff\n")
+    replace_text(str(tmp_path / "real"), "new \udcff\n")
     assert (tmp_path / "real").read_text() == "new \\udcff\n"
-    assert (tmp_path / "link").is_symlink()
     replace_text("/dev/null", "gone")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs symbolic links")
+@pytest.mark.parametrize("target", ["real", "missing", "folder", "fifo", "/dev/null"])
+def test_a_report_is_not_written_through_a_link(target, tmp_path):
+    """Who can plant a link where reports are written would choose what they overwrite."""
+    (tmp_path / "real").write_text("old")
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "link").symlink_to(target)
+    with pytest.raises(Failure, match="is a symbolic link"):
+        replace_text(str(tmp_path / "link"), "new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real").read_text() == "old"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["fifo", "folder", "link", "real"]
+
+
+@pytest.mark.skipif(not Path("/dev/fd").is_dir(), reason="needs /dev/fd")
+def test_an_open_file_of_the_process_is_written_to(tmp_path):
+    """``-o /dev/stderr`` is a link of the system's own: the report goes where it leads, and the link stays."""
+    with (tmp_path / "log").open("w+") as log:
+        replace_text(f"/dev/fd/{log.fileno()}", "report")
+        assert log.read() == "report"

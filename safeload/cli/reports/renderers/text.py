@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from safeload.cli.reports.document import Document, Line, Span, plain
 from safeload.cli.reports.wording import count, distinct, headline, severity_span, verdict_span
-from safeload.facts.printable import printable
+from safeload.facts.printable import printable, printable_ascii
 from safeload.findings import Finding, Report, Severity, Suggestion, Verdict
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def _artifact(report: Report) -> Iterator[Line]:
         yield _suggestion(report.suggestion)
     for member in report.members:
         if member.verdict not in (Verdict.CLEAN, Verdict.SKIPPED):
-            inside = f"inside: {printable(member.path) or member.container}"
+            inside = f"inside: {printable_ascii(member.path) or member.container}"
             yield Line.of(" " * _COLUMN, verdict_span(member.verdict), Span(f" {inside}"), hang=_COLUMN + 2)
 
 
@@ -69,7 +69,7 @@ def _suggestion(suggestion: Suggestion) -> Line:
     parts = [f"--policy {pack}" for pack in suggestion.packs]
     if suggestion.names:
         parts.append(
-            f"{count(len(suggestion.names), 'name')} of {printable(_modules(suggestion.names))} to allow one by one"
+            f"{count(len(suggestion.names), 'name')} of {printable_ascii(_modules(suggestion.names))} to allow one by one"
         )
     text = f"to allow it: {', '.join(parts)}; `safeload inspect FILE` prints the TOML"
     return Line.of(" " * _COLUMN, Span(text, "dim"), hang=_COLUMN)
@@ -82,7 +82,7 @@ def _modules(names: tuple[str, ...]) -> str:
 
 def _finding(finding: Finding) -> Line:
     where = f", {finding.location}" if finding.location else ""
-    rule = Span(f" [{printable(finding.rule_id + where)}]", "dim")
+    rule = Span(f" [{printable_ascii(finding.rule_id + where)}]", "dim")
     return Line.of(
         " " * _COLUMN, severity_span(finding.severity), " ", headline(finding.message), rule, hang=_COLUMN + 9
     )

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from safeload.facts.printable import json_text, printable
+from safeload.facts.printable import json_text, printable, printable_ascii
 
 
 @pytest.mark.parametrize(
@@ -32,14 +32,42 @@ def test_what_does_not_print_is_escaped(text, shown):
 
 
 @pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("m\u043edel.pkl", "m\\u043edel.pkl"),
+        ("\uff4dodel", "\\uff4dodel"),
+        ("модель.pkl", "модель.pkl"),
+        ("Modèle_1", "Modèle_1"),
+    ],
+)
+def test_a_word_of_a_file_name_has_one_alphabet(text, shown):
+    """A Cyrillic letter among Latin ones is there to look like another file; a whole Russian word is a name."""
+    assert printable(text) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("\u043es.s\u0443stem", "\\u043es.s\\u0443stem"),
+        ("größe", "gr\\xf6\\xdfe"),
+        ("a\n\udcff", "a\\n\\xff"),
+        ("a::b", "a::b"),
+    ],
+)
+def test_what_an_artifact_says_is_ascii(text, shown):
+    """A name that only looks like ``os.system`` must not read like it."""
+    assert printable_ascii(text) == shown
+
+
+@pytest.mark.parametrize(
     "text", ["##[error]x", "a ##vso[task.setvariable]b", "::set-output name=a::b", "  ::error::x", "###[x"]
 )
 def test_no_text_is_a_command_to_a_runner(text):
     """GitHub and Azure read commands out of a step's output, the older form anywhere in a line."""
-    shown = printable(text)
-    assert "##[" not in shown
-    assert "##vso[" not in shown
-    assert not shown.lstrip().startswith("::")
+    for shown in (printable(text), printable_ascii(text)):
+        assert "##[" not in shown
+        assert "##vso[" not in shown
+        assert not shown.lstrip().startswith("::")
 
 
 def test_double_colons_inside_a_text_stay():
