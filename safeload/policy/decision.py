@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from safeload.facts.printable import printable_ascii
 from safeload.findings import Finding, Severity, Verdict
+from safeload.policy.budget import ArtifactBudget
 from safeload.program import OPERATION, Kind, Standin, StandinType, producer
 
 if TYPE_CHECKING:
@@ -32,8 +33,6 @@ __all__ = ["MALFORMED", "Context", "check_state", "decide"]
 
 _LIBRARIES = ("numpy.", "pandas.", "scipy.", "sklearn.")
 _MAKERS = ("numpy.", "_codecs.encode", "builtins.bytes", "joblib.numpy_pickle.NumpyArrayWrapper")
-# Objects that are heavier than what the pickle says of them.
-_MOST_HEAVY = 20_000
 _VERBS = {
     Kind.REFERENCE: ("policy.not-allowed", "imports", ""),
     Kind.CALL: ("policy.call-not-allowed", "calls", "call = true\nconstruct = false\nstate = false"),
@@ -70,9 +69,6 @@ MALFORMED = (TypeError, ValueError, AttributeError, LookupError, ArithmeticError
 _MAKING = frozenset({Kind.CALL, Kind.CONSTRUCT, Kind.STATE, Kind.ITEMS})
 _LEAVE_NO_TRACE = frozenset({"", "dict-state", "slots-state", "estimator-state"})
 
-# Bytes that calls may copy once more.
-_MOST_COPIES = 1 << 28
-
 
 class Context:
     """What argument rules may know: the policy, the program, and what they noted about earlier uses.
@@ -89,12 +85,15 @@ class Context:
         arrays: where an array was made that still waits for its state.
         counts: the number of items of an array.
         forms: the shape and the kind of dtype of an array.
+        lengths: what an index is as an array, in items: a range takes no memory before.
+        plain: arrays of the class numpy.ndarray itself.
+        taken: bytes on which an array lies that can be written to.
         data: the bytes of an array of numbers, or what they are part of.
         places: of a block of a frame: lowest, highest, how many.
         objects: for an array of objects, its dtype's id and its number of items.
         arrows: the number of buffers of an Arrow type.
         bound_methods: whether a method was looked up on an instance.
-        pattern_size: characters in all regular expressions so far.
+        budget: what all streams of the artifact have used up.
         models: serialized models that a library's parser is given.
         contents: what objects were made with and given as items, once somebody has asked.
         persistent: the persistent id that an object stands for, once somebody has asked.
@@ -103,25 +102,32 @@ class Context:
     """
 
     __slots__ = (
-        "_budget", "_copied", "_copies", "_filled", "_foreign", "_heavy", "_libraries", "_only_arrays", "arrays", "arrows", "bound_methods", "contents",
-        "counts", "data", "dtypes", "forms", "index", "key_sets", "left_out", "models", "objects", "pattern_size", "persistent", "places", "policy", "states",
-        "tensors", "unread", "uses",
+        "_copied", "_filled", "_foreign", "_items", "_libraries", "_only_arrays", "arrays", "arrows", "bound_methods", "budget", "contents",
+        "counts", "data", "dtypes", "forms", "index", "key_sets", "left_out", "lengths", "models", "objects", "persistent", "places", "plain", "policy",
+        "states", "taken", "tensors", "unread", "uses",
     )  # fmt: skip
 
     def __init__(
-        self, policy: Policy, uses: tuple[Use, ...], unread: Mapping[int, Callable[[], bytes]] = MappingProxyType({})
+        self,
+        policy: Policy,
+        uses: tuple[Use, ...],
+        unread: Mapping[int, Callable[[], bytes]] = MappingProxyType({}),
+        budget: ArtifactBudget | None = None,
     ) -> None:
         self.policy = policy
+        self.budget = ArtifactBudget() if budget is None else budget
         self.unread = unread
         self.uses = uses
         self.index = 0
         self.left_out = -1
-        self.pattern_size = 0
         self.states: set[int] = set()
         self.dtypes: dict[int, DType] = {}
         self.arrays: dict[int, int] = {}
         self.counts: dict[int, int | None] = {}
         self.forms: dict[int, tuple[tuple[int, ...], str]] = {}
+        self.lengths: dict[int, int] = {}
+        self.plain: set[int] = set()
+        self.taken: set[int] = set()
         self.data: dict[int, tuple[DType, Any]] = {}
         self.places: dict[int, tuple[int, int, int] | None] = {}
         self.objects: dict[int, tuple[int, int]] = {}
@@ -132,18 +138,16 @@ class Context:
         self.persistent: dict[int, Any] | None = None
         self.tensors: dict[int, Tensor] = {}
         self.key_sets: set[tuple[Any, ...]] = set()
-        self._budget = 0
+        self._items = 0
         self._copied: set[Any] = set()
-        self._copies = 0
         self._filled: set[int] | None = None
-        self._heavy = 0
         self._libraries: bool | None = None
         self._only_arrays: bool | None = None
         self._foreign: dict[frozenset[str], array[int]] = {}
 
     def account(self) -> tuple[Any, ...]:
         """All that adds up from use to use."""
-        return self._copies, self._heavy, self.pattern_size, self.bound_methods, len(self.models)
+        return *self.budget.used(), self.bound_methods, len(self.models)
 
     def has_arrays(self) -> bool:
         """Whether the program uses a library that could expand a range into an array."""
@@ -159,8 +163,7 @@ class Context:
 
     def too_many(self) -> bool:
         """Whether this is one object too many of those that take kilobytes or a tenth of a millisecond, and few bytes of a stream."""
-        self._heavy += 1
-        return self._heavy > _MOST_HEAVY
+        return self.budget.too_heavy()
 
     def only(self, names: frozenset[str], start: int, stop: int) -> bool:
         """Whether the uses from ``start`` up to ``stop`` are imports, or uses of ``names``, as far as it is known.
@@ -180,21 +183,29 @@ class Context:
             last.append(found)
         return last[stop - 1] < start
 
-    def budget(self) -> int:
-        """How many items something may claim to have that is expanded: a few millions more than the pickle's data."""
-        if not self._budget:
-            self._budget = 10_000_000 + sum(_weight(use.args) for use in self.uses)
-        return self._budget
+    def most_items(self) -> int:
+        """How many items something may claim to have that could be expanded: a few millions more than the pickle's data."""
+        if not self._items:
+            self._items = 10_000_000 + sum(_weight(use.args) for use in self.uses)
+        return self._items
 
     def copies_too_much(self, source: Any, size: int) -> bool:
         """Note that a call copies ``size`` bytes of ``source`` (something hashable that tells it from others), and say if that is too much.
 
         The first copy is free: the bytes are in the artifact. A stream that has the same ones copied again and again fills the memory.
         """
-        if source in self._copied:
-            self._copies += size
-        self._copied.add(source)
-        return self._copies > _MOST_COPIES
+        if source not in self._copied:
+            self._copied.add(source)
+            return False
+        return self.budget.copies_too_much(size)
+
+    def expands_too_much(self, size: int) -> bool:
+        """Note that a call makes ``size`` bytes that are nowhere in the artifact, and say if that is too much; none is free."""
+        return self.budget.copies_too_much(size)
+
+    def is_waiting(self, value: Standin) -> bool:
+        """Whether an object gets its state later: its class believes what it is told then, so nobody may look into it before."""
+        return id(value) in self.arrays or (id(value) not in self.states and self.gets_state(value))
 
     def content_of(self, value: Standin) -> list[Use]:
         """How an object was made, and what was added to it, in the whole program."""
@@ -248,6 +259,7 @@ def decide(
     arguments: bool = True,
     unread: Mapping[int, Callable[[], bytes]] = MappingProxyType({}),
     repeated: Sequence[range] = (),
+    budget: ArtifactBudget | None = None,
 ) -> tuple[Finding, ...]:
     """See :meth:`safeload.policy.model.Policy.decide`."""
     operations = program.operations
@@ -275,7 +287,7 @@ def decide(
         elif not persistent:
             findings.append(_persistent())
     if conditional and arguments:
-        findings += _judge(Context(policy, program.uses, unread), conditional, repeated)
+        findings += _judge(Context(policy, program.uses, unread, budget), conditional, repeated)
     return tuple(findings)
 
 

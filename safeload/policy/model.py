@@ -17,6 +17,7 @@ from safeload.program import Kind
 
 if TYPE_CHECKING:
     from safeload.findings import Finding
+    from safeload.policy.budget import ArtifactBudget
     from safeload.program import Program
 
 __all__ = ["DEFAULT_PACKS", "Permission", "Policy", "Rule", "check_rule", "resolve_policy"]
@@ -285,6 +286,7 @@ class Policy:
         arguments: bool = True,
         unread: Mapping[int, Callable[[], bytes]] = MappingProxyType({}),
         repeated: Sequence[range] = (),
+        budget: ArtifactBudget | None = None,
     ) -> tuple[Finding, ...]:
         """Judge a whole program; nothing that it names is imported.
 
@@ -296,6 +298,7 @@ class Policy:
             unread: what reads the long literals for which zeros stand in the program, by the ``id`` of the zeros.
             repeated: places of uses that stand for others, which differ in numbers and in bytes only; an empty
                 range is where others were left out.
+            budget: shared by all streams of one artifact; ``None`` for an artifact of this one.
 
         Returns:
             What is not allowed, one finding per operation; empty if the artifact may be loaded.
@@ -303,7 +306,14 @@ class Policy:
         from safeload.policy.decision import decide
 
         return decide(
-            self, program, manifest, persistent=persistent, arguments=arguments, unread=unread, repeated=repeated
+            self,
+            program,
+            manifest,
+            persistent=persistent,
+            arguments=arguments,
+            unread=unread,
+            repeated=repeated,
+            budget=budget,
         )
 
     def to_toml(self) -> str:

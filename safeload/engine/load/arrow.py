@@ -8,7 +8,14 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["restore_array"]
+__all__ = ["own_buffer", "restore_array"]
+
+
+def own_buffer(data: Any) -> Any:
+    """``pyarrow.py_buffer``, of bytes that nobody else can change after they have been validated."""
+    import pyarrow as pa
+
+    return pa.py_buffer(data if type(data) is bytes or memoryview(data).readonly else bytes(data))
 
 
 def restore_array(data: tuple[Any, ...]) -> Any:

@@ -27,7 +27,7 @@ __all__ = ["check_loaded", "reachable"]
 
 # Where the checks are, by the package of which a stream has to name something before it can make an object of theirs.
 _MODULES: Mapping[str, tuple[str, ...]] = {
-    "pandas": ("safeload.engine.load.indexed", "safeload.engine.load.frames"),
+    "pandas": ("safeload.engine.load.indexed", "safeload.engine.load.columns", "safeload.engine.load.frames"),
 }
 # What holds no other object.
 _ATOMS = frozenset(

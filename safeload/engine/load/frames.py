@@ -1,8 +1,9 @@
-"""pandas' block managers, with the places of their blocks checked.
+"""pandas' block managers, with the places and the shapes of their blocks checked.
 
 A block says which columns it holds, and the C code of ``BlockManager`` writes to these places of an array as long as there are columns
 (pandas, ``_rebuild_blknos_and_blklocs``), when a state is set or when a column is looked up for the first time. pandas itself
-compares how many places there are, not where they lie. Rule: a place lies inside of the frame, or there is no frame.
+compares how many places there are, not where they lie. Rule: a place lies inside of the frame and a block is as long as its axes say,
+or there is no frame; places are copied, so that nobody else holds them.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from typing import Any
 
 import numpy as np
 from pandas import Index
-from pandas.core.internals.managers import BlockManager
+from pandas.api.extensions import ExtensionArray
+from pandas.core.internals.managers import BlockManager, SingleBlockManager
 
 __all__ = ["CHECKS", "CheckedBlockManager"]
 
@@ -26,21 +28,30 @@ class CheckedBlockManager(BlockManager):  # type: ignore[misc]
         columns = _length(axes)
         super().__init__(blocks, axes)
         for block in self.blocks:
-            _check(block.mgr_locs.indexer, columns)
+            places = block.mgr_locs.indexer
+            _check(places, columns)
+            if type(places) is np.ndarray:
+                block.mgr_locs = type(block.mgr_locs)(places.copy())
         self.__class__ = BlockManager
 
     def __setstate__(self, state: Any) -> None:
         known = state[3]["0.14.1"]
-        columns = _length(known["axes"])
+        axes = list(known["axes"])
+        columns = _length(axes)
+        blocks = []
         for block in known["blocks"]:
-            _check(block["mgr_locs"], columns)
+            places = block["mgr_locs"]
+            _check(places, columns)
+            blocks.append(
+                {"values": block["values"], "mgr_locs": places.copy() if type(places) is np.ndarray else places}
+            )
         self.__class__ = BlockManager
-        self.__setstate__(state)
+        self.__setstate__((axes, [], [], {"0.14.1": {"axes": axes, "blocks": blocks}}))
 
 
 def _length(axes: list[Any]) -> int:
     """How many columns there are; of anything else than an index pandas would make one, maybe of another length."""
-    if not all(isinstance(axis, Index) for axis in axes):
+    if not axes or not all(issubclass(type(axis), Index) for axis in axes):
         raise ValueError("an axis of a frame is not an index")
     return len(axes[0])
 
@@ -63,10 +74,31 @@ def _check(places: Any, columns: int) -> None:
 
 
 def _check_manager(manager: Any) -> None:
-    columns = _length(manager.axes)
+    axes = list(manager.axes)
+    columns = _length(axes)
+    if len(axes) != 2:
+        raise ValueError("a frame does not have two axes")
     for block in manager.blocks:
-        _check(block.mgr_locs.indexer, columns)
+        places = block.mgr_locs
+        _check(places.indexer, columns)
+        _check_values(block.values, (len(places), len(axes[1])))
+
+
+def _check_single(manager: Any) -> None:
+    axes = list(manager.axes)
+    if len(axes) != 1 or len(manager.blocks) != 1:
+        raise ValueError("a series does not have one axis and one block")
+    _check_values(manager.blocks[0].values, (_length(axes),))
+
+
+def _check_values(values: Any, expected: tuple[int, ...]) -> None:
+    """Raise ``ValueError`` unless a block's values have the shape that its places and the axes say; most classes of pandas have one dimension."""
+    if type(values) is not np.ndarray and not issubclass(type(values), ExtensionArray):
+        raise ValueError("the values of a block are not an array")
+    shape = values.shape
+    if shape != expected and not (shape == expected[-1:] and expected[0] == 1 and type(values) is not np.ndarray):
+        raise ValueError(f"a block of the shape {shape} lies where one of {expected} should be")
 
 
 # Checked again after STOP (safeload.engine.load.checks).
-CHECKS = {BlockManager: _check_manager}
+CHECKS = {BlockManager: _check_manager, SingleBlockManager: _check_single}

@@ -34,12 +34,24 @@ def _checked(cls: Any) -> type:
     """A subclass that a pickle makes and fills; the object is of pandas' own class from then on."""
 
     def set_state(self: Any, state: Any) -> None:
-        cls.__setstate__(self, state)
+        cls.__setstate__(self, _private(state) if issubclass(cls, Categorical) else state)
         _check(self)
         self.__class__ = cls
 
     body = {"__slots__": (), "__module__": __name__, "__setstate__": set_state, "checked_as": cls}
     return type(f"Checked{cls.__name__}", (cls,), body)
+
+
+def _private(state: Any) -> Any:
+    """A state whose codes are an array of its own: what nobody else holds, nobody changes after the check."""
+    if type(state) is dict:
+        return {key: _private(value) for key, value in state.items()} if len(state) <= _MOST_PARTS else state
+    if type(state) is tuple:
+        return tuple([_private(part) if type(part) is not tuple else part for part in state])
+    return state.copy() if type(state) is np.ndarray and state.dtype.kind in "iu" else state
+
+
+_MOST_PARTS = 64
 
 
 # What pickles of pandas before 1.3 make instances of without a function.
@@ -50,8 +62,20 @@ CheckedTimedeltaArray = _checked(TimedeltaArray)
 
 
 def new_index(cls: type, given: dict[str, Any]) -> Any:
-    """``pandas.core.indexes.base._new_Index``, and the codes of a MultiIndex lie inside of its levels."""
+    """``pandas.core.indexes.base._new_Index``, and the codes of a MultiIndex are its own and lie inside of its levels."""
+    given = dict(given)
+    for key in ("codes", "labels"):
+        if key in given:
+            given[key] = [_codes_of(part) for part in given[key]]
     return _check_index(_new_Index(cls, given))
+
+
+def _codes_of(part: Any) -> Any:
+    """The codes of a level in an array of their own; old pickles have them in an index."""
+    values = part.to_numpy() if issubclass(type(part), Index) else part
+    if type(values) is not np.ndarray or values.dtype.kind not in "iu":
+        raise ValueError("the codes of an index are not integers")
+    return values.copy()
 
 
 def new_datetime_index(cls: type, given: dict[str, Any]) -> Any:
@@ -70,13 +94,16 @@ def _check_index(index: Any) -> Any:
 def _check_levels(index: Any) -> None:
     for level, codes in zip(index.levels, index.codes, strict=True):
         _check_codes(codes, len(level))
+    if len({len(codes) for codes in index.codes}) > 1:
+        raise ValueError("the codes of an index are not as many for each level")
 
 
 def _check(array: Any) -> None:
     """Raise ``ValueError`` unless an array holds what its class says. Others than these are safe with anything."""
     values = getattr(array, "_ndarray", None)
     if isinstance(array, Categorical):
-        _check_codes(values, len(array.dtype.categories))
+        categories = array.dtype.categories
+        _check_codes(values, len(categories) if issubclass(type(categories), Index) else 0)
     elif isinstance(array, (DatetimeArray, TimedeltaArray)):
         kind = "M" if isinstance(array, DatetimeArray) else "m"
         if (

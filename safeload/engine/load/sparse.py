@@ -11,7 +11,7 @@ __all__ = ["rebuild_sparse_tensor"]
 
 
 def rebuild_sparse_tensor(layout: Any, data: tuple[Any, ...]) -> Any:
-    """``torch._utils._rebuild_sparse_tensor`` with ``check_invariants=True``.
+    """``torch._utils._rebuild_sparse_tensor`` with ``check_invariants=True``, of indices that no other tensor shares.
 
     Raises:
         RuntimeError: the indices do not describe a tensor of that size.
@@ -21,6 +21,8 @@ def rebuild_sparse_tensor(layout: Any, data: tuple[Any, ...]) -> Any:
     if layout == torch.sparse_coo:
         indices, values, size = data[:3]
         coalesced = data[3] if len(data) > 3 else None
-        return torch.sparse_coo_tensor(indices, values, size, check_invariants=True, is_coalesced=coalesced)
+        return torch.sparse_coo_tensor(indices.clone(), values, size, check_invariants=True, is_coalesced=coalesced)
     compressed, plain, values, size = data
-    return torch.sparse_compressed_tensor(compressed, plain, values, size, layout=layout, check_invariants=True)
+    return torch.sparse_compressed_tensor(
+        compressed.clone(), plain.clone(), values, size, layout=layout, check_invariants=True
+    )

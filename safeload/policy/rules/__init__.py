@@ -28,6 +28,7 @@ def known_rules() -> Mapping[str, Check]:
         arguments,
         arrays,
         boosters,
+        compiled,
         dtypes,
         networkx_statsmodels,
         pandas_arrow,

@@ -282,33 +282,6 @@ def _unicode_error(use: Use, _context: Context) -> str | None:
     return "its positions do not lie inside its object"
 
 
-# Compiling a character takes up to 3 ms (a class over all of Unicode that ignores case).
-_LONGEST_PATTERN = 1_000
-
-
-@argument_rule("pattern")
-def _pattern(use: Use, context: Context) -> str | None:
-    """``re._compile(pattern, flags)``: compiled, never matched; its size is bounded because compiling is not linear."""
-    args = use.args
-    if len(args) == 2 and type(args[0]) in (str, bytes) and type(args[1]) is int and len(args[0]) <= _LONGEST_PATTERN:
-        if not 0 <= args[1] < 512 or args[1] & 128:
-            return "the pattern's flags are unknown, or print what is compiled"
-        context.pattern_size += len(args[0])
-        if context.pattern_size > 4 * _LONGEST_PATTERN:
-            return "the patterns are long, and compiling them would take seconds"
-        return _costly(args[0])
-    if len(args) == 2 and _is_encoded(args[0]) and type(args[1]) is int and 0 <= args[1] < 128:
-        return None
-    return "its arguments are not a pattern of at most 1,000 characters and flags"
-
-
-def _costly(pattern: str | bytes) -> str | None:
-    text = pattern.decode("latin-1") if isinstance(pattern, bytes) else pattern
-    if text.count("(") > 200:  # the compiler is recursive, and exponential in some nested groups of old versions
-        return "the pattern nests too much"
-    return None
-
-
 @argument_rule("integers", bounded=True)
 def _integers(use: Use, _context: Context) -> str | None:
     """Integers only."""
@@ -324,7 +297,7 @@ def _range(use: Use, context: Context) -> str | None:
     start, stop = (0, args[0]) if len(args) == 1 else args[:2]
     if abs(stop - start) <= 10_000_000 or not context.has_arrays():
         return None
-    if abs(stop - start) >= 1 << 62 or len(range(start, stop, *args[2:])) > context.budget():
+    if abs(stop - start) >= 1 << 62 or len(range(start, stop, *args[2:])) > context.most_items():
         return "the range is much longer than the data"
     return None
 

@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 from safeload.policy.rules.arguments import is_bytes_like
 from safeload.policy.rules.dtypes import dtype_of, extent
+from safeload.policy.rules.producers import ARRAYS, SCALARS, is_array, is_made_by
 from safeload.policy.rules.registry import argument_rule
 from safeload.program import Standin, global_name, producer
 
 if TYPE_CHECKING:
     from safeload.policy.decision import Context
+    from safeload.policy.rules.dtypes import DType
     from safeload.program import Use
 
-__all__ = ["count_of", "is_array"]
+__all__ = ["count_of"]
 
 _CORES = ("numpy", "numpy.core", "numpy._core")
 _SUBTYPES = frozenset(
@@ -67,16 +69,6 @@ def _is_empty_byte_array(shape: Any, code: Any) -> bool:
     return code in (b"b", "b") if type(code) in (bytes, str) else producer(code) == "_codecs.encode"
 
 
-_ARRAYS = frozenset(
-    f"{core}.{name}" for core in _CORES[1:] for name in ("multiarray._reconstruct", "numeric._frombuffer")
-)
-
-
-def is_array(value: Any) -> bool:
-    """Whether a traced value is a plain numpy array (or of a subclass without ``__setstate__``)."""
-    return producer(value) in _ARRAYS
-
-
 def count_of(value: Any, context: Context) -> int | None:
     """The number of items of an array that has got its data, ``None`` for anything else."""
     count = context.counts.get(id(value)) if isinstance(value, Standin) else None
@@ -94,6 +86,8 @@ def _reconstruct(use: Use, context: Context) -> str | None:
         return "its first argument is not an array class that the policy allows"
     if use.target is not None:
         context.arrays[id(use.target)] = context.index
+        if name == "numpy.ndarray":
+            context.plain.add(id(use.target))
     return None
 
 
@@ -117,6 +111,10 @@ _PARTS = frozenset(
 )
 
 
+# The fill value of a masked array is an array or a number as well.
+_MASKED_PARTS = _PARTS | ARRAYS | SCALARS
+
+
 @argument_rule("ndarray-state", bounded=True)
 def _array_state(use: Use, context: Context) -> str | None:
     """``(1, shape, dtype, fortran, data)``, ``data`` being bytes, or a list of as many items as the shape has."""
@@ -130,16 +128,39 @@ def _array_state(use: Use, context: Context) -> str | None:
 
 @argument_rule("masked-state")
 def _masked_state(use: Use, context: Context) -> str | None:
-    """The same with the bytes of the mask and the fill value."""
+    """The same with the bytes of the mask and the fill value, of which numpy makes an array of one item."""
     state = use.args[0]
-    if type(state) is not tuple or len(state) != 7 or not is_bytes_like(state[5]) or not _is_fill_value(state[6]):
+    if type(state) is not tuple or len(state) != 7 or not is_bytes_like(state[5]):
         return "the masked array's state is not (version, shape, dtype, order, data, mask, fill value)"
-    return _check_state(use, context, *state[1:5], parts=None)
+    if not _is_fill_value(state[6], context):
+        return "the fill value of a masked array is not one number or text"
+    kind, count = dtype_of(state[2], context), extent(state[1])
+    if kind is not None and count is not None:
+        item = 0 if count else kind.size  # an array that has items has paid for more than one of them
+        if context.expands_too_much(item) or context.copies_too_much(("mask", id(state[5])), kind.leaves * count):
+            return _AGAIN
+    return _check_state(use, context, *state[1:5], parts=_MASKED_PARTS)
 
 
-def _is_fill_value(value: Any) -> bool:
-    """A number, text or an array: numpy would expand nested lists, exponentially when they share parts."""
-    return type(value) in (int, float, complex, str, bytes, bool, type(None)) or isinstance(value, Standin)
+_AGAIN = "the same bytes are given to array after array"
+_SHARED = "two arrays would lie on the same bytes, so that a change of one is a change of the other"
+# Up to this size numpy copies the bytes of a state; on larger ones the array lies, and can be written to (methods.c, array_setstate).
+_COPIED = 1_000
+
+
+def _is_shared(data: Any, context: Context) -> bool:
+    """Note that a writable array lies on ``data``, and say if another one does: what was checked of one could be changed by way of it."""
+    if id(data) in context.taken:
+        return True
+    context.taken.add(id(data))
+    return False
+
+
+def _is_fill_value(value: Any, context: Context) -> bool:
+    """A number, text, or an array of one: numpy would expand any other object to an array of the same dtype."""
+    if type(value) in (int, float, complex, str, bytes, bool, type(None)):
+        return True
+    return is_made_by(value, SCALARS, context) or (is_array(value, context) and count_of(value, context) == 1)
 
 
 def _check_state(
@@ -149,10 +170,9 @@ def _check_state(
     dtype: Any,
     order: Any,
     data: Any,
-    *,
-    parts: frozenset[str] | None = _PARTS,
+    parts: frozenset[str] = _PARTS,
 ) -> str | None:
-    """The common part; ``parts`` may be used between the making of the array and its state, ``None`` for all."""
+    """The common part: right after the array was made, what it has is what its dtype says."""
     made = context.arrays.pop(id(use.target), None)
     if made is None:
         return "the state of an array is set twice, or on something that is no array"
@@ -167,20 +187,25 @@ def _check_state(
             return "an array of objects does not have as many items as its shape"
         context.objects[id(use.target)] = id(dtype), count
         return None
+    reason = _check_numbers(kind, count, data, context)
+    if reason is None:
+        context.data[id(use.target)] = kind, data
+        if not context.only(parts, made + 1, context.index):
+            return "the state of an array is set long after the array was made"
+    return reason
+
+
+def _check_numbers(kind: DType, count: int, data: Any, context: Context) -> str | None:
+    """The same for the bytes of an array of numbers."""
     if count * max(kind.size, 1) >= 1 << 62:
         return "the array's shape is impossible"
     if _is_hollow(kind.size, count, context):
         return _HOLLOW
-    if isinstance(data, Standin) and not is_bytes_like(data):
+    if not is_bytes_like(data):
         return "the array's data is not bytes"
-    if type(data) is list:
-        return "an array of numbers has a list for its data"
-    context.data[id(use.target)] = kind, data
     if context.copies_too_much(id(data), count * kind.size):  # numpy copies bytes in another order than the machine's
-        return "the same bytes are given to array after array"
-    if parts is not None and not context.only(parts, made + 1, context.index):
-        return "the state of an array is set long after the array was made"
-    return None
+        return _AGAIN
+    return _SHARED if count * kind.size > _COPIED and _is_shared(data, context) else None
 
 
 _WRAPPER_KEYS = frozenset({"subclass", "shape", "order", "dtype", "allow_mmap", "numpy_array_alignment_bytes"})
@@ -205,6 +230,10 @@ def _array_wrapper(use: Use, context: Context) -> str | None:
     )
 
 
+# Bytes of a scalar that are no more than the object itself.
+_SMALL = 64
+
+
 @argument_rule("array-scalar", bounded=True)
 def _scalar(use: Use, context: Context) -> str | None:
     """``scalar(dtype, bytes)``; numpy compares the number of bytes with the item size of the dtype."""
@@ -213,6 +242,8 @@ def _scalar(use: Use, context: Context) -> str | None:
     if kind is None:
         return "its arguments are not a dtype and a value (without a value it allocates the item size)"
     if not kind.has_objects:
+        if kind.size > _SMALL and context.copies_too_much(("scalar", id(args[1])), kind.size):
+            return _AGAIN
         return None if is_bytes_like(args[1]) else "the scalar's value is not bytes"
     if context.objects.get(id(args[1])) == (id(args[0]), 1):
         return None
@@ -223,18 +254,21 @@ def _scalar(use: Use, context: Context) -> str | None:
 def _frombuffer(use: Use, context: Context) -> str | None:
     """``_frombuffer(buffer, dtype, shape, order[, axes])``: a view of bytes of the stream, never of another object."""
     args = use.args
-    if not 4 <= len(args) <= 5 or isinstance(args[0], (Standin, type)):
+    if not 4 <= len(args) <= 5 or type(args[0]) not in (bytes, bytearray, memoryview):
         return "its buffer is not part of the pickle"
     kind = dtype_of(args[1], context)
     if kind is None or kind.has_objects or extent(args[2]) is None or args[3] not in ("C", "F", "K", "A"):
         return "its dtype, shape or order is malformed"
     if len(args) == 5 and args[4] is not None and extent(args[4]) is None:
         return "its order of axes is malformed"
+    if type(args[0]) is not bytes and len(args[0]) and _is_shared(args[0], context):
+        return _SHARED
     if use.target is not None:
         context.counts[id(use.target)] = extent(args[2])
         if type(args[2]) is tuple:
             context.forms[id(use.target)] = args[2], kind.kind
         context.data[id(use.target)] = kind, args[0]
+        context.plain.add(id(use.target))
     return None
 
 
@@ -294,13 +328,15 @@ def _random_generator(use: Use, context: Context) -> str | None:
 
 
 @argument_rule("random-state")
-def _random_state(use: Use, _context: Context) -> str | None:
+def _random_state(use: Use, context: Context) -> str | None:
     """The state of a generator. Positions index buffers in C without a check: 624 words, or 4 of Philox."""
     state = use.args[0]
     if type(state) is tuple:
-        if len(state) == 2 and (state[0] is None or type(state[0]) is dict) and not isinstance(state[1], type):
+        if len(state) == 2 and (state[0] is None or type(state[0]) is dict) and _is_seed(state[1], context):
             state = state[0]
-        elif 3 <= len(state) <= 5 and state[0] == "MT19937":
+        elif 3 <= len(state) <= 5 and type(state[0]) is str and state[0] == "MT19937":
+            if not all(_is_word(item, context) for item in state):
+                return _NO_WORDS
             return None if _is_position(state[2], 624) else "the generator's position is out of bounds"
         else:
             return "the generator's state is malformed"
@@ -309,11 +345,35 @@ def _random_state(use: Use, _context: Context) -> str | None:
     if type(state) is not dict or not _is_generator_name(state.get("bit_generator")):
         return "the generator's state is malformed"
     inner = state.get("state")
+    if not all(_is_word(item, context) for item in (*state.values(), *(inner.values() if type(inner) is dict else ()))):
+        return _NO_WORDS
     if state["bit_generator"] == "MT19937" and (type(inner) is not dict or not _is_position(inner.get("pos"), 624)):
         return "the generator's position is out of bounds"
     if state["bit_generator"] == "Philox" and not _is_position(state.get("buffer_pos"), 4):
         return "the generator's position is out of bounds"
     return None
+
+
+_NO_WORDS = "the generator's state is not made of numbers"
+_MOST_WORDS = 1_024
+_SEEDS = frozenset(
+    f"numpy.random.{module}.__pyx_unpickle_SeedSequence" for module in ("bit_generator", "_bit_generator")
+)
+
+
+def _is_seed(value: Any, context: Context) -> bool:
+    return value is None or is_made_by(value, _SEEDS, context)
+
+
+def _is_word(value: Any, context: Context) -> bool:
+    """A number, text, or a small array of numbers; numpy makes an array of what it is given."""
+    if type(value) in (list, tuple):
+        return len(value) <= _MOST_WORDS and all(type(item) is int for item in value)
+    if type(value) in (int, float, bool, str, dict):
+        return True
+    if is_made_by(value, SCALARS, context):
+        return True
+    return is_array(value, context) and (count_of(value, context) or 0) <= _MOST_WORDS
 
 
 def _is_position(value: Any, limit: int) -> bool:

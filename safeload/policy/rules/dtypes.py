@@ -37,13 +37,17 @@ _RECORDS = frozenset({"numpy.record", "numpy.rec.record", "numpy.core.records.re
 
 
 class DType(NamedTuple):
-    """What a dtype stand-in describes: item size, flags of :data:`_INHERITED` kind, and when it was made."""
+    """What a dtype stand-in describes: item size, flags of :data:`_INHERITED` kind, when it was made, and how many fields it has in all.
+
+    Fields may lie over each other, so a few dtypes inside of each other have billions, which numpy walks over again and again.
+    """
 
     kind: str
     size: int
     flags: int
     made: int
     sealed: bool = False
+    leaves: int = 1
 
     @property
     def has_objects(self) -> bool:
@@ -191,13 +195,15 @@ def _subarray(subarray: Any, known: DType, flags: int, context: Context) -> DTyp
     base, count = dtype_of(subarray[0], context), extent(subarray[1])
     if base is None or count is None or base.size * count != known.size:
         return "the dtype's shape does not fill its item"
-    return _flagged(known, base.flags, flags)
+    return _flagged(known._replace(leaves=base.leaves), base.flags, flags)
 
 
 def _structure(names: Any, fields: Any, known: DType, flags: int, context: Context) -> DType | str:
     if type(names) is not tuple or type(fields) is not dict or any(type(name) is not str for name in names):
         return "the dtype's fields are malformed"
-    inherited, places = 0, []
+    inherited, places, leaves = 0, [], 0
+    if context.budget.describes_too_much(len(fields) + len(names)):
+        return _TOO_MANY
     for key, field in fields.items():
         if type(key) is not str or type(field) is not tuple or not 2 <= len(field) <= 3 or type(field[1]) is not int:
             return "a field of the dtype is malformed"
@@ -205,13 +211,19 @@ def _structure(names: Any, fields: Any, known: DType, flags: int, context: Conte
         if inner is None or not 0 <= field[1] <= known.size - inner.size:
             return "a field of the dtype lies outside its item"
         inherited |= inner.flags
+        leaves += inner.leaves
         if key in names:
             places.append((field[1], field[1] + inner.size))
     if not set(names) <= fields.keys() or len(set(names)) != len(names):
         return "a name of the dtype has no field"
     if inherited & _REFERENCES and (reason := _overlap(names, fields, places)):
         return reason
-    return _flagged(known, inherited, flags)
+    if context.budget.describes_too_much(leaves):
+        return _TOO_MANY
+    return _flagged(known._replace(leaves=max(leaves, 1)), inherited, flags)
+
+
+_TOO_MANY = "the dtypes have millions of fields"
 
 
 def _overlap(names: tuple[str, ...], fields: dict[str, Any], places: list[tuple[int, int]]) -> str | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from safeload.policy.rules.arrays import is_array
+from safeload.policy.rules.producers import is_plain_array
 from safeload.program import Standin, producer
 
 if TYPE_CHECKING:
@@ -22,19 +22,23 @@ __all__ = ["check_places"]
 _RANGE = 1 << 62
 
 
-def check_places(places: list[Any], axes: Any, context: Context) -> str | None:
-    """Why blocks with these places make no frame with these axes; ``None`` if nothing says so."""
-    for axis in axes if type(axes) in (list, tuple) else (axes,):
-        if not isinstance(axis, Standin) or is_array(axis) or producer(axis) == "builtins.range":
-            return "an axis of a frame is not an index"
+def check_places(places: list[Any], context: Context) -> str | None:
+    """Why blocks with these places make no frame; ``None`` if nothing says so."""
     known = [_known(item, context) for item in places]
     columns = sum(found[2] for found in known if found is not None)
-    if None in known:
-        return None
+    if columns > 1 << 20 and context.expands_too_much(_PER_COLUMN * columns):
+        return "the frames have many millions of columns"
     for found in known:
-        if found is not None and found[2] and not 0 <= found[0] <= found[1] < columns:
+        if found is None or not found[2]:
+            continue
+        # Where the places of another block are not told, the number of columns is not known either.
+        if found[0] < 0 or (None not in known and found[1] >= columns):
             return f"a block lies at column {found[1] if found[0] >= 0 else found[0]} of a frame of {columns}"
     return None
+
+
+# pandas looks up in two arrays which block a column is in, and where.
+_PER_COLUMN = 16
 
 
 def _known(places: Any, context: Context) -> tuple[int, int, int] | None:
@@ -46,7 +50,7 @@ def _known(places: Any, context: Context) -> tuple[int, int, int] | None:
             _of_slice(places, context)
             if made == "builtins.slice"
             else _of_array(places, context)
-            if is_array(places)
+            if is_plain_array(places, context)
             else None
         )
     return context.places[key]

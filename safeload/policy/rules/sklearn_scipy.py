@@ -10,11 +10,12 @@ rule of its own.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from safeload.policy.rules.arrays import count_of, is_array
+from safeload.policy.rules.arrays import count_of
+from safeload.policy.rules.producers import SCALARS, is_array, is_made_by, is_plain_array
 from safeload.policy.rules.registry import argument_rule
-from safeload.program import SMALL, Standin, StandinType, global_name, producer
+from safeload.program import SMALL, StandinType, global_name, producer
 
 if TYPE_CHECKING:
     from safeload.policy.decision import Context
@@ -103,6 +104,8 @@ def _rv_state(use: Use, context: Context) -> str | None:
     taken = "loc, scale" if match[2] == "loc=0, scale=1" else "loc, 1"
     if template != _RV_TEMPLATE.format(shapes=match[1], given=match[2], taken=taken):
         return "the text that the distribution would execute is not scipy's"
+    if context.budget.compiles_too_much(templates=len(template)):
+        return "the distributions have long texts, and compiling them would take seconds"
     if type(state.get("numargs")) is not int or any(isinstance(value, StandinType) for value in state.values()):
         return "an attribute of the distribution is a global"
     return None
@@ -126,16 +129,16 @@ def _rotation(use: Use, context: Context) -> str | None:
     shape, kind = context.forms.get(id(state[0]), ((), ""))
     return (
         None
-        if is_array(state[0]) and kind == "f" and shape[-1:] == (4,)
+        if is_plain_array(state[0], context) and kind == "f" and shape[-1:] == (4,)
         else "its quaternions are not four numbers each"
     )
 
 
 @argument_rule("spline-state")
-def _spline(use: Use, _context: Context) -> str | None:
+def _spline(use: Use, context: Context) -> str | None:
     """``(_BSpline, array)``: the spline itself, and an array whose library is asked for."""
     state = use.args[0]
-    if type(state) is tuple and len(state) == 2 and is_array(state[1]):
+    if type(state) is tuple and len(state) == 2 and is_array(state[1], context):
         return None if producer(state[0]) == "scipy.interpolate._bsplines._BSpline" else "it wraps another object"
     return "the state is not a spline and an array"
 
@@ -160,20 +163,27 @@ def _public(use: Use, context: Context) -> str | None:
         type(key) is not str or (key.startswith("_") and not key.startswith("_sklearn_")) for key in use.args[0]
     ):
         return "a private attribute would replace a method that __setstate__ calls"
-    if reason is None and not all(
-        key not in use.args[0] or is_array(use.args[0][key]) for key in ("X_thresholds_", "y_thresholds_")
-    ):
-        return "the thresholds are not arrays"
-    return reason
+    if reason is not None:
+        return reason
+    for key in ("X_thresholds_", "y_thresholds_"):
+        values = use.args[0].get(key)
+        if key in use.args[0] and not is_plain_array(values, context):
+            return "the thresholds are not arrays"
+        if key in use.args[0] and context.copies_too_much((key, id(values)), 8 * (count_of(values, context) or 0)):
+            return "many regressions copy the same thresholds"
+    return None
 
 
 @argument_rule("nodes-state")
-def _nodes(use: Use, _context: Context) -> str | None:
-    """``__setstate__`` uses ``nodes`` as an array: it has to be one."""
+def _nodes(use: Use, context: Context) -> str | None:
+    """``__setstate__`` uses ``nodes`` as an array, of which it may make another one: it has to be one."""
     state = use.args[0]
-    if type(state) is dict and is_array(state.get("nodes")):
-        return None
-    return "its nodes are not an array"
+    nodes = state.get("nodes") if type(state) is dict else None
+    if not is_plain_array(nodes, context):
+        return "its nodes are not an array"
+    if context.copies_too_much(("nodes", id(nodes)), 64 * (count_of(nodes, context) or 0)):
+        return "many trees copy the same nodes"
+    return None
 
 
 @argument_rule("tree", bounded=True)
@@ -181,6 +191,8 @@ def _tree(use: Use, context: Context) -> str | None:
     """``Tree(n_features, n_classes, n_outputs)`` allocates ``n_outputs`` numbers: as many as ``n_classes`` has."""
     args = use.args
     if len(args) != 3 or type(args[0]) is not int or type(args[2]) is not int:
+        return "its arguments are not a number, an array and a number"
+    if not is_plain_array(args[1], context):
         return "its arguments are not a number, an array and a number"
     if not 0 <= args[0] < 1 << 31 or not 0 < args[2] < 1 << 24 or count_of(args[1], context) != args[2]:
         return "the number of outputs is not that of the array of classes"
@@ -191,7 +203,7 @@ def _tree(use: Use, context: Context) -> str | None:
 def _tree_state(use: Use, context: Context) -> str | None:
     """Nodes and values are arrays of the pickle; the C code compares their dtypes and shapes, and copies them."""
     state = use.args[0]
-    if type(state) is not dict or not is_array(state.get("nodes")) or not is_array(state.get("values")):
+    if type(state) is not dict or not all(is_plain_array(state.get(key), context) for key in ("nodes", "values")):
         return "the tree's nodes and values are not arrays"
     count = count_of(state["nodes"], context)
     if type(state.get("node_count")) is not int or count is None or not 0 <= state["node_count"] <= count:
@@ -238,19 +250,12 @@ def _partial_state(use: Use, _context: Context) -> str | None:
 
 
 @argument_rule("number")
-def _number(use: Use, _context: Context) -> str | None:
+def _number(use: Use, context: Context) -> str | None:
     """Nothing, or one number: the parameter of a loss."""
     args = use.args
-    if len(args) <= 1 and all(type(item) in (int, float) or _is_scalar(item) for item in args):
+    if len(args) <= 1 and all(type(item) in (int, float) or is_made_by(item, SCALARS, context) for item in args):
         return None
     return "its argument is not a number"
-
-
-def _is_scalar(value: Any) -> bool:
-    return isinstance(value, Standin) and producer(value) in (
-        "numpy.core.multiarray.scalar",
-        "numpy._core.multiarray.scalar",
-    )
 
 
 @argument_rule("mapper-state")

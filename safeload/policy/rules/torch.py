@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from safeload.facts.torch_types import DTYPES, storage_of
 from safeload.policy.rules.arrays import count_of
+from safeload.policy.rules.producers import is_plain_array
 from safeload.policy.rules.registry import argument_rule
 from safeload.program import Standin, global_name, producer
 
@@ -291,7 +292,7 @@ def _device_tensor(use: Use, context: Context) -> str | None:
         return "its device is unknown"
     known = _known(args[0], context)
     if known is None:
-        count = count_of(args[0], context)
+        count = count_of(args[0], context) if is_plain_array(args[0], context) else None
         known = None if count is None else Tensor("array", (count,))
     if known is None or not known.whole:
         return "its data is neither an array nor a tensor of its storage's size"
@@ -372,4 +373,10 @@ def _rnn(use: Use, context: Context) -> str | None:
     flags = ("bias", "bidirectional", "proj_size")
     if not all(type(state[name]) in (bool, int) for name in flags if name in state):
         return "it has options that are no numbers"
+    if context.expands_too_much(_PER_LAYER * state["num_layers"]):
+        return "the networks have many thousands of layers"
     return None
+
+
+# The names of the weights of a layer, in both directions.
+_PER_LAYER = 2_000
