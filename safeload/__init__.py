@@ -6,6 +6,7 @@ the same names and signatures. See :class:`Loader` for what each argument means.
 
 from __future__ import annotations
 
+import os
 from pickle import DEFAULT_PROTOCOL, HIGHEST_PROTOCOL, PickleBuffer, PickleError, PicklingError, UnpicklingError
 from typing import TYPE_CHECKING, Any
 
@@ -138,15 +139,25 @@ __all__ = [
 ]
 
 
+# Rooms that are used by their name: safeload.guard.install().
+_ROOMS = frozenset({"guard", "integrations"})
+
+
 def __getattr__(name: str) -> Any:
+    import importlib
+
+    if name in _ROOMS:
+        return importlib.import_module(f"safeload.{name}")
     home = _HOME.get(name)
     if home is None:
         raise AttributeError(f"module 'safeload' has no attribute {name!r}")
-    import importlib
-
     value = globals()[name] = getattr(importlib.import_module(home), name)
     return value
 
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+if "SAFELOAD_GUARD" in os.environ:  # for programs that cannot be changed; an import of safeload is all that it takes
+    __getattr__("guard").install_from_environment()

@@ -88,10 +88,10 @@ def _install(loader: Loader) -> Loader:
     return loader
 
 
-def loader_with(**choices: Any) -> Loader:
-    """The default loader, or one like it with the given (not ``None``) choices instead."""
+def loader_with(like: Loader | None = None, /, **choices: Any) -> Loader:
+    """The default loader, or the one given, or one like it with the given (not ``None``) choices instead."""
     given = {name: value for name, value in choices.items() if value is not None}
-    loader = current()
+    loader = current() if like is None else like
     if not given:
         return loader
     kept = {

@@ -29,6 +29,7 @@ from safeload.source.sources import BytesSource, source_for_file
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from safeload.api.loader import Loader
     from safeload.audit import Operation
     from safeload.limits import Limits
     from safeload.pipeline.verdict import Judgement
@@ -66,7 +67,7 @@ class Unpickler:
         audit: Any = None,
     ) -> None:
         source_for_file(file)
-        self._loader = defaults.loader_with(policy=policy, limits=limits, audit=audit)
+        self._loader = self._like(policy=policy, limits=limits, audit=audit)
         self._options = JudgeOptions(
             self._loader.policy, self._loader.limits, fix_imports=fix_imports, encoding=encoding, errors=errors
         )
@@ -76,6 +77,10 @@ class Unpickler:
         self._loading = False
         self._shared = self._memo = _Memo(self._options)
         self._file = file
+
+    def _like(self, **choices: Any) -> Loader:
+        """The loader whose choices count, with those that are given instead."""
+        return defaults.loader_with(**choices)
 
     def load(self) -> Any:
         """Judge the next stream of the file and return its object.

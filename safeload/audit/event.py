@@ -54,12 +54,14 @@ Op = Literal[
     "policy",
     "scan",
     "dump",
+    "guard",
 ]
 Phase = Literal["attempt", "result"]
 Outcome = Literal["ok", "refused", "error"]
 
 SCHEMA_VERSION: Final = 1
 MAX_TEXT: Final = 256  # characters of one text field, after escaping
+MAX_NAMES: Final = 8  # globals: the first ones tell what an artifact is after
 MAX_RULES: Final = 32  # distinct rule ids, unsafe flags: enough to see what happened, and a bounded line
 
 AUDIT_NAMES: Final[dict[str, str]] = {op: f"safeload.{op}" for op in Op.__args__}  # type: ignore[attr-defined]
@@ -70,7 +72,7 @@ class Fields(TypedDict, total=False):
 
     ``None`` and empty values are left out. ``sha256``, ``size`` and ``container`` of an operation are taken over by
     its children. ``key_id`` is hex or raw bytes; ``program`` and ``policy_digest`` are hex SHA-256; of ``findings``
-    only the distinct rule ids are written; ``action`` is a short word for key and policy operations
+    only the distinct rule ids are written; ``globals`` are policy names, the first eight of them; ``action`` is a short word for key and policy operations
     (``"fetch"``, ``"configure"``), and the kind of payload for a migration; ``outcome`` overrides what the exception, or its absence, says.
     """
 
@@ -86,6 +88,7 @@ class Fields(TypedDict, total=False):
     program: str | None
     verdict: Verdict | str | None
     findings: Collection[Finding | str] | None
+    globals: Collection[str] | None
     streams: int | None
     operations: int | None
     action: str | None
@@ -136,7 +139,11 @@ def _rules(value: object) -> object:
     return _words(value, "rule_id")
 
 
-def _words(value: Any, attribute: str = "") -> object:
+def _names(value: object) -> object:
+    return _words(value, most=MAX_NAMES)
+
+
+def _words(value: Any, attribute: str = "", most: int = MAX_RULES) -> object:
     if type(value) not in (list, tuple, set, frozenset):  # a subclass could iterate by its own code
         return ["invalid"]
     words: dict[object, None] = {}
@@ -144,7 +151,7 @@ def _words(value: Any, attribute: str = "") -> object:
         word = _text(getattr(item, attribute, item) if attribute else item)
         if word:
             words[word] = None
-        if len(words) == MAX_RULES:
+        if len(words) == most:
             break
     return list(words)
 
@@ -163,6 +170,7 @@ _RULES: Final[dict[str, tuple[str, Callable[[object], object]]]] = {
     "program": ("program", _hex),
     "verdict": ("verdict", _text),
     "findings": ("rules", _rules),
+    "globals": ("globals", _names),
     "streams": ("streams", _size),
     "operations": ("operations", _size),
     "action": ("action", _text),

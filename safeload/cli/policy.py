@@ -34,25 +34,38 @@ _LEARN_EXAMPLES = """
 safeload policy learn models/*.pkl --output safeload.toml
 # Read what it wrote, then use it:
 safeload scan models/ --policy safeload.toml
+# Or from what a program unpickled while safeload.guard was recording:
+safeload policy learn --from-trail trail.jsonl --output safeload.toml
 """
 
 
 @make_command("learn", "Write a policy from artifacts known to be good.", examples=_LEARN_EXAMPLES, group=command)
-@click.argument("files", nargs=-1, required=True, type=raw_path(), metavar="FILE...")
+@click.argument("files", nargs=-1, type=raw_path(), metavar="[FILE]...")
+@click.option(
+    "--from-trail",
+    "trails",
+    multiple=True,
+    type=raw_path(),
+    metavar="TRAIL",
+    help="Learn what safeload.guard put on record there; may be repeated.",
+)
 @click.option("--output", "-o", type=raw_path(), metavar="FILE", help="Write the policy here, not to standard output.")
 @click.option("--force", is_flag=True, help="Overwrite the output.")
-def learn(*, files: tuple[str, ...], output: str | None, force: bool) -> int:
+def learn(*, files: tuple[str, ...], trails: tuple[str, ...], output: str | None, force: bool) -> int:
     """Write the smallest policy that allows exactly what FILE... do, as TOML to be reviewed.
 
-    Give it only artifacts that you know to be good. Nothing is learned from a malicious or damaged one. Exit code 0 if
-    a policy was written, 1 if not.
+    Give it only artifacts that you know to be good. Nothing is learned from a malicious or damaged one. A trail tells the
+    names that the guard met, not what was done with them: what is learned from it is wider. Exit code 0 if a policy was
+    written, 1 if not.
     """
     from safeload.api.loader import Policy
 
     paths = tuple(dict.fromkeys(files))
-    for report in _scanned(paths, ()):
+    if not paths and not trails:
+        raise Failure("nothing to learn from", "name artifacts that are known to be good, or give --from-trail TRAIL")
+    for report in _scanned(paths, ()) if paths else ():
         _refuse(report)
-    policy = Policy.learn(paths)
+    policy = (Policy.learn(paths) if paths else Policy()) | _from_trails(trails)
     text = policy.to_toml()
     if output is None:
         write_text(text)
@@ -60,8 +73,30 @@ def learn(*, files: tuple[str, ...], output: str | None, force: bool) -> int:
         with new_file(output, force=force) as stream:
             stream.write(text.encode())
     learned = count(len(policy.extra), "name")
-    note(f"learned {learned} from {count(len(paths), 'file')}; read every entry before you use it")
+    note(f"learned {learned} from {count(len(paths) + len(trails), 'file')}; read every entry before you use it")
     return EXIT_YES
+
+
+def _from_trails(trails: tuple[str, ...]) -> Policy:
+    """What the guard met and did not take for evidence of harm."""
+    from safeload.audit import read_trail
+    from safeload.errors import AuditError
+    from safeload.policy.learn import policy_of_names
+
+    names: dict[str, None] = {}
+    try:
+        for trail in trails:
+            for event in read_trail(trail):
+                found = event.get("globals")
+                if (
+                    event.get("event") == "safeload.guard"
+                    and event.get("verdict") != "malicious"
+                    and type(found) is list
+                ):
+                    names.update(dict.fromkeys(name for name in found if type(name) is str))
+    except AuditError as error:
+        raise Failure(str(error), "give the path of a JSON lines trail that you may read") from None
+    return policy_of_names(names)
 
 
 def _scanned(paths: tuple[str, ...], policies: tuple[str, ...]) -> list[Report]:

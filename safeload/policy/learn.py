@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
     from safeload.program import Program
 
-__all__ = ["entry_lines", "learn_from_programs", "learned_rule", "to_toml", "toml_string"]
+__all__ = ["entry_lines", "learn_from_programs", "learned_rule", "policy_of_names", "to_toml", "toml_string"]
 
+_MET = "met by the guard, which sees names only"
 _REASON = "seen in an artifact that was given as known to be good"
 
 
@@ -30,6 +31,35 @@ def learn_from_programs(programs: Iterable[Program]) -> Policy:
             if name and kind not in (Kind.CLASS_STATE, Kind.COMPUTED, Kind.PERSISTENT):
                 seen.setdefault(name, set()).add(kind)
     return Policy([learned_rule(name, kinds) for name, kinds in seen.items()])
+
+
+def policy_of_names(names: Iterable[str]) -> Policy:
+    """A policy of what a guard met, which knows the names of globals and not what was done with them.
+
+    Whoever calls this leaves out what is evidence of harm. A name of a shipped pack stands for the pack. What else there is may be called, made
+    and given a state: a proposal that is wider than one learned from artifacts, to be narrowed by whoever reviews it.
+    """
+    from safeload.policy.packs import packs_naming
+
+    packs: dict[str, None] = {}
+    rules = []
+    for name in sorted(names):
+        shipped = packs_naming(name)
+        if shipped:
+            packs[shipped[0]] = None
+        elif _is_proposable(name):
+            rules.append(Rule(name, True, True, True, True, items=True, reason=_MET))
+    return Policy(rules, packs=packs)
+
+
+def _is_proposable(name: str) -> bool:
+    from safeload.policy.model import check_rule
+
+    try:
+        check_rule(Rule(name))
+    except ValueError:
+        return False
+    return True
 
 
 def learned_rule(name: str, kinds: set[Kind]) -> Rule:
