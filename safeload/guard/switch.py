@@ -26,8 +26,7 @@ TRAIL: Final = "SAFELOAD_GUARD_TRAIL"
 # Whatever of safeload is imported only when it is needed: it has to take pickle's names before they are replaced.
 _OWN: Final = (
     "safeload.api.batch.work", "safeload.api.defaults", "safeload.api.pickle_classes", "safeload.engine.fickling",
-    "safeload.engine.load.unpickler", "safeload.engine.trace", "safeload.guard.judged", "safeload.pipeline.load",
-    "safeload.pipeline.scan", "safeload.pipeline.memoized", "safeload.policy.rules",
+    "safeload.engine.load.unpickler", "safeload.engine.trace", "safeload.guard.judged",
 )  # fmt: skip
 
 _lock = threading.RLock()
