@@ -7,8 +7,16 @@ One frozen dataclass; every bound has a default that real artifacts stay far bel
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import NoReturn
 
-__all__ = ["DEFAULT_LIMITS", "Limits"]
+from safeload.errors import LimitExceededError
+
+__all__ = ["DEFAULT_LIMITS", "Limits", "Spending"]
+
+# What one stream costs besides its opcodes, as bytes of opcodes: to set up a census, and a trace with what follows it.
+_STREAM, _TRACED = 100, 2_000
+# How much of that an artifact may have for each of its own bytes, whatever the limit is.
+_WORK_PER_BYTE = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,14 +28,17 @@ class Limits:
         max_stream_bytes: size of one opcode stream without its long literals (array bytes).
         max_tuple_depth: nesting of tuples (CPython hashes tuples recursively in C).
         max_nesting: levels of objects that calls make (some C types are freed recursively).
-        max_hash_work: elements visited when every dict key and set member of a stream is hashed once.
+        max_hash_work: elements visited when every dict key and set member of an artifact is hashed once.
         max_probes: longest chain of colliding keys in one dict or set.
         max_constructed_keys: dict keys and set members in one stream that a call made, so that their hash is not known
             beforehand (numpy scalars do not count).
         max_integer_digits: length of a number written as text (protocol 0, JSON).
         max_global_name: length of a module or attribute name.
         max_globals: distinct globals in one artifact.
-        max_operations: imports, calls and state sets in one stream.
+        max_operations: imports, calls and state sets in one artifact.
+        max_work: bytes of opcodes that are judged in one artifact, where each stream counts for 100 more, and one that imports or
+            calls for 2,000 more; an artifact that is large itself may have 16 for each of its bytes.
+        max_compiled: characters of patterns and other descriptions that a load would compile, in one artifact.
         max_claims_bytes: size of an envelope's claims.
         max_members: entries of an archive or container, and arrays in a file.
         max_depth: containers inside containers.
@@ -53,6 +64,8 @@ class Limits:
     max_global_name: int = 1_024
     max_globals: int = 10_000
     max_operations: int = 10_000_000
+    max_work: int = 1 << 25
+    max_compiled: int = 4_000
     max_claims_bytes: int = 65_536
     max_members: int = 100_000
     max_depth: int = 6
@@ -74,3 +87,86 @@ class Limits:
 
 
 DEFAULT_LIMITS = Limits()
+
+
+@dataclass(slots=True)
+class Spending:
+    """What judging one artifact has cost so far, all of its streams and members together.
+
+    One is made for each artifact and handed to whatever judges a part of it. Limits that hold for a stream alone let an
+    archive of a few hundred bytes, with tens of thousands of streams in it, take a scan for minutes. Counts only, no clock:
+    the same artifact gets the same verdict on every machine.
+
+    Attributes:
+        limits: the bounds.
+        size: bytes of the whole artifact, as far as they are known.
+        work: see ``Limits.max_work``. operations, hash_work, compiled: as the limits of these names.
+        exhausted: what was raised when one of them was reached; nothing more of the artifact is judged then.
+    """
+
+    limits: Limits
+    size: int = 0
+    work: int = 0
+    operations: int = 0
+    hash_work: int = 0
+    compiled: int = 0
+    exhausted: LimitExceededError | None = None
+
+    def judge(self, code_size: int, *, traced: bool) -> None:
+        """Charge one stream with ``code_size`` bytes of opcodes.
+
+        Raises:
+            LimitExceededError: all streams together take too long to be judged.
+        """
+        self.work += code_size + (_TRACED if traced else _STREAM)
+        if self.work > self.limits.max_work and self.work > self.size * _WORK_PER_BYTE:
+            self._too_much("max_work", self.limits.max_work, "streams take more work to be judged than", "limit.work")
+
+    def operate(self, count: int) -> None:
+        """Charge imports, calls and state sets.
+
+        Raises:
+            LimitExceededError: there are too many.
+        """
+        self.operations += count
+        if self.operations > self.limits.max_operations:
+            most = self.limits.max_operations
+            self._too_much("max_operations", most, "imports, calls and state sets are more than", "limit.operations")
+
+    def hash(self, work: int) -> None:
+        """Charge steps to hash keys and to copy arguments.
+
+        Raises:
+            LimitExceededError: there are too many.
+        """
+        self.hash_work += work
+        if self.hash_work > self.limits.max_hash_work:
+            most = self.limits.max_hash_work
+            self._too_much(
+                "max_hash_work", most, "steps to hash its keys and copy its arguments are more than", "limit.hash-work"
+            )
+
+    def compile(self, characters: int) -> None:
+        """Charge the text of a pattern, or of another description that is compiled when it is loaded.
+
+        Raises:
+            LimitExceededError: all of them together are too long.
+        """
+        self.compiled += characters
+        if self.compiled > self.limits.max_compiled:
+            self._too_much("max_compiled", self.limits.max_compiled, "patterns are longer than", "limit.compiled")
+
+    def check(self) -> None:
+        """Refuse to go on where a limit was reached before.
+
+        Raises:
+            LimitExceededError: it was.
+        """
+        if self.exhausted is not None:
+            raise self.exhausted
+
+    def _too_much(self, name: str, most: int, what: str, code: str) -> NoReturn:
+        self.exhausted = LimitExceededError(
+            f"the artifact's {what} {name}={most:,}; raise Limits({name}=...) if you trust the author", code=code
+        )
+        raise self.exhausted

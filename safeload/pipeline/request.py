@@ -7,7 +7,7 @@ repack the choices of the one before, and a choice that is forgotten there is a 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from safeload.errors import LimitExceededError, MissingKeyError, VersionError
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from safeload.envelope.keys import KeyRing
-    from safeload.limits import Limits
+    from safeload.limits import Limits, Spending
     from safeload.policy import Policy
 
 __all__ = ["JudgeOptions", "ReadRequest", "check_size", "no_parts", "require_signed"]
@@ -34,6 +34,7 @@ class JudgeOptions:
         signed: somebody whose key is in the ring vouches for the bytes, and ``policy`` is that signer's.
         persistent_load: answers persistent ids, where the format has them.
         named: see :class:`safeload.formats.base.Stream`.
+        spending: what judging the artifact that the streams belong to has cost so far; ``None`` for a stream that is all of it.
     """
 
     policy: Policy
@@ -45,6 +46,7 @@ class JudgeOptions:
     signed: bool = False
     persistent_load: Callable[[Any], Any] | None = None
     named: Callable[[Any], Any] | None = None
+    spending: Spending | None = field(default=None, compare=False)
 
     def cache_key(self) -> tuple[object, ...]:
         """Everything that a judgement depends on besides the bytes.

@@ -24,11 +24,16 @@ OTHER: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(JudgeOptions)])
+@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(JudgeOptions) if field.compare])
 def test_every_choice_is_part_of_the_key(name: str) -> None:
     """A choice that is missing in the key lets bytes judged under one value of it pass as clean under another."""
     plain = JudgeOptions(Policy(), DEFAULT_LIMITS)
     assert dataclasses.replace(plain, **{name: OTHER[name]}).cache_key() != plain.cache_key()
+
+
+def test_what_was_spent_is_no_choice() -> None:
+    """Only what has been spent of an artifact's limits is left out: with it in the key nothing would be found again."""
+    assert [field.name for field in dataclasses.fields(JudgeOptions) if not field.compare] == ["spending"]
 
 
 def test_equal_choices_have_equal_keys() -> None:
