@@ -326,13 +326,21 @@ def _dtype_attributes(use: Use, context: Context) -> str | None:
     state = use.args[0]
     if type(state) is not dict or len(state) > SMALL:
         return "the state is not a dict of a few attributes"
-    for value in state.values():
-        if type(value) in (str, int, float, complex, bool, bytes, type(None)) or isinstance(value, StandinType):
-            continue
-        if is_zone(value) or is_made_by(value, _OF_DTYPES, context) or (type(value) is dict and not value):
-            continue
-        return "an attribute of a dtype is neither data nor what pandas puts there"
-    return None
+    cache = state.get("_cache")
+    values = [value for key, value in state.items() if key != "_cache"]
+    if cache is not None:
+        if type(cache) is not dict or len(cache) > SMALL:
+            return "the cache of a dtype is not a dict of a few attributes"
+        values += cache.values()
+    if all(_is_of_dtype(value, context) for value in values):
+        return None
+    return "an attribute of a dtype is neither data nor what pandas puts there"
+
+
+def _is_of_dtype(value: Any, context: Context) -> bool:
+    if type(value) in (str, int, float, complex, bool, bytes, type(None)) or isinstance(value, StandinType):
+        return True
+    return is_zone(value) or is_made_by(value, _OF_DTYPES, context)
 
 
 _OF_DTYPES = DTYPES | INDEXES | SCALARS | TIMES | ARROW_TYPES
