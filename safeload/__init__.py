@@ -42,6 +42,10 @@ if TYPE_CHECKING:
         MissingKeyError,
         PolicyError,
         SafeloadError,
+        SandboxError,
+        SandboxTimeoutError,
+        SandboxUnavailableError,
+        SandboxViolationError,
         SchemaError,
         VerificationError,
         VersionError,
@@ -70,7 +74,8 @@ _HOME = {
     **dict.fromkeys(
         (
             "AuditError", "DecryptionError", "EnvelopeError", "FormatError", "KeyProviderError", "LimitExceededError",
-            "LoadError", "MissingKeyError", "PolicyError", "SafeloadError", "SchemaError", "VerificationError", "VersionError",
+            "LoadError", "MissingKeyError", "PolicyError", "SafeloadError", "SandboxError", "SandboxTimeoutError",
+            "SandboxUnavailableError", "SandboxViolationError", "SchemaError", "VerificationError", "VersionError",
         ),
         "safeload.errors",
     ),
@@ -111,6 +116,10 @@ __all__ = [
     "Report",
     "Result",
     "SafeloadError",
+    "SandboxError",
+    "SandboxTimeoutError",
+    "SandboxUnavailableError",
+    "SandboxViolationError",
     "SchemaError",
     "Severity",
     "Unpickler",
@@ -140,7 +149,7 @@ __all__ = [
 
 
 # Rooms that are used by their name: safeload.guard.install().
-_ROOMS = frozenset({"guard", "integrations"})
+_ROOMS = frozenset({"guard", "integrations", "sandbox"})
 
 
 def __getattr__(name: str) -> Any:

@@ -30,6 +30,10 @@ __all__ = [
     "PolicyError",
     "ProtocolError",
     "SafeloadError",
+    "SandboxError",
+    "SandboxTimeoutError",
+    "SandboxUnavailableError",
+    "SandboxViolationError",
     "SchemaError",
     "TextError",
     "TruncatedError",
@@ -271,3 +275,28 @@ class AuditError(SafeloadError):
 
     default_code = "audit.sink-failed"
     default_stage = "audit"
+
+
+class SandboxError(SafeloadError):
+    """The sandbox did not give a result: the jailed process crashed, was killed, or could not be reached."""
+
+    default_code = "sandbox.failed"
+    default_stage = "sandbox"
+
+
+class SandboxUnavailableError(SandboxError):
+    """This machine cannot give the protection that was required; nothing of the artifact was handled."""
+
+    default_code = "sandbox.unavailable"
+
+
+class SandboxViolationError(SandboxError):
+    """The jailed process tried what it may not do, or its result is not what it must be."""
+
+    default_code = "sandbox.violation"
+
+
+class SandboxTimeoutError(SandboxError, TimeoutError):
+    """The jailed process did not answer in time and was killed (also a ``TimeoutError``)."""
+
+    default_code = "sandbox.timeout"

@@ -51,6 +51,9 @@ class Limits:
             itself, as much as a pickle of its size could need.
         max_json_bytes: size of a JSON text, which is parsed in memory; its objects take some ten times as much.
         max_json_depth: nesting of arrays and objects in a JSON text.
+        max_sandbox_seconds: time for one request to the sandbox, from its start to its result.
+        max_sandbox_memory: what a process in the sandbox may take beyond the libraries in it.
+        max_sandbox_result: size of one result of the sandbox.
     """
 
     max_artifact_bytes: int = 1 << 36
@@ -76,6 +79,9 @@ class Limits:
     max_unpacked_objects: int = 1 << 29
     max_json_bytes: int = 1 << 29
     max_json_depth: int = 200
+    max_sandbox_seconds: int = 60
+    max_sandbox_memory: int = 1 << 31
+    max_sandbox_result: int = 1 << 30
 
     def __post_init__(self) -> None:
         for field in fields(self):

@@ -1,0 +1,143 @@
+"""A jailed process: it waits for one artifact, closes the last lock, rebuilds it, answers, and ends.
+
+Rule: between the fork and ``os._exit`` no exception may leave this module: it would run the zygote's code in the child. No
+byte of the artifact is read before the lock is closed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+from safeload.sandbox.data.decode import decode
+from safeload.sandbox.data.encode import encode
+from safeload.sandbox.data.layout import DescriptorMemory, NotPlainError, Room, TooLargeError
+from safeload.sandbox.inside.cell import Walls, enter, lock
+from safeload.sandbox.inside.rebuild import rebuild
+from safeload.sandbox.inside.wire import MAX_MESSAGE, receive
+from safeload.sandbox.kernel.filters import CHANNEL
+from safeload.sandbox.kernel.jail import Bounds
+
+if TYPE_CHECKING:
+    import socket
+
+__all__ = ["work"]
+
+_MAX_TEXT = 500
+
+
+def work(channel: socket.socket, parent: int, walls: Walls) -> None:
+    """Run to the end of this process; the caller ends it in any case."""
+    channel = enter(channel, parent)
+    job, descriptors = receive(channel)
+    if job is None:
+        return
+    source, result = descriptors
+    try:
+        bounds = Bounds(**job["bounds"])
+        lock(parent, bounds, walls, modules=job["modules"], serves=job["serves"])
+    except BaseException as error:  # noqa: BLE001 - a jail with a missing wall handles nothing
+        _answer({"failed": "lock", **_about(error)})
+        return
+    try:
+        pieces = [_piece(source, *place) for place in job["pieces"]]
+        os.close(source)
+        loaded = rebuild(job["form"], pieces, job["options"])
+        del pieces
+    except BaseException as error:  # noqa: BLE001 - whatever the artifact raises
+        _answer({"failed": "load", **_about(error)})
+        return
+    try:
+        given = _summary(loaded) if job["serves"] else loaded
+        _give(0, given, result, bounds.file_bytes, describe=job["describe"] or job["serves"])
+        os.close(result)
+        if job["serves"]:
+            _serve(channel, loaded, bounds)
+    except BaseException as error:  # noqa: BLE001 - what an object raises while it is written
+        _answer({"failed": "result", **_about(error)})
+
+
+def _piece(source: int, offset: int, length: int) -> memoryview:
+    data = bytearray(length)
+    DescriptorMemory(source, offset + length).read_into(offset, memoryview(data))
+    return memoryview(data).toreadonly()
+
+
+def _serve(channel: socket.socket, served: Any, bounds: Bounds) -> None:
+    """Answer requests for the object that lives here."""
+    while True:
+        request, descriptors = receive(channel)
+        if request is None:
+            return
+        number = request["number"]
+        try:
+            arguments, result = descriptors
+            try:
+                value = _asked(served, request, arguments)
+                _give(number, value, result, bounds.file_bytes, describe=request["describe"])
+            finally:
+                os.close(arguments)
+                os.close(result)
+        except BaseException as error:  # noqa: BLE001 - whatever the object raises
+            _answer({"number": number, "failed": "call", **_about(error)})
+
+
+def _asked(served: Any, request: dict[str, Any], arguments: int) -> Any:
+    if request["action"] == "describe":
+        return _summary(served)
+    found = served
+    for name in request["name"].split(".") if request["name"] else ():
+        found = getattr(found, name)
+    if request["action"] == "get":
+        return found
+    size = request["size"]
+    given = decode(DescriptorMemory(arguments, size), Room(size))
+    return found(*given["arguments"], **given["named"])
+
+
+def _summary(served: Any) -> dict[str, Any]:
+    """What a person or a program wants to know of an object that stays here."""
+    kind = type(served)
+    state = getattr(served, "__dict__", None)
+    attributes = sorted(key for key in state if type(key) is str) if type(state) is dict else []
+    methods = sorted(name for name in dir(kind) if not name.startswith("_") and callable(getattr(kind, name, None)))
+    return {
+        "type": f"{kind.__module__}.{kind.__qualname__}",
+        "attributes": attributes[:1000],
+        "methods": methods[:1000],
+    }
+
+
+def _give(number: int, value: Any, result: int, limit: int, *, describe: bool) -> None:
+    def write(offset: int, data: Any) -> None:
+        view = memoryview(data)
+        while view:
+            count = os.pwrite(result, view, offset)
+            offset, view = offset + count, view[count:]
+
+    size = encode(value, write, limit, describe=describe)
+    _answer({"number": number, "size": size})
+
+
+def _answer(message: dict[str, Any]) -> None:
+    # Not by the socket's own methods: after the last lock only write is left.
+    os.write(CHANNEL, json.dumps(message, separators=(",", ":")).encode()[: MAX_MESSAGE // 2])
+
+
+def _about(error: BaseException) -> dict[str, Any]:
+    kind = "plain" if isinstance(error, NotPlainError) else "size" if isinstance(error, TooLargeError) else "other"
+    if isinstance(error, MemoryError):
+        kind = "memory"
+    elif isinstance(error, ImportError):
+        kind = "import"
+    try:
+        text = str(error)[:_MAX_TEXT]
+    except BaseException:  # noqa: BLE001 - __str__ of the artifact's own class
+        text = ""
+    return {
+        "kind": kind,
+        "type": type(error).__name__[:100],
+        "text": text,
+        "module": getattr(error, "name", None) or "",
+    }

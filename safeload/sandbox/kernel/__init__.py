@@ -1,0 +1,1 @@
+"""What the Linux kernel takes away from a process, asked for without any library: seccomp, Landlock, limits, identity."""
