@@ -9,7 +9,10 @@ from __future__ import annotations
 import enum
 import json
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["Finding", "Report", "Severity", "StreamInfo", "Suggestion", "Verdict", "worst_verdict"]
 
@@ -181,6 +184,12 @@ class Report:
     def to_json(self, *, indent: int | None = 2) -> str:
         """:meth:`to_dict` as JSON text (ASCII, so that hostile names cannot steer a terminal)."""
         return json.dumps(self.to_dict(), indent=indent, ensure_ascii=True)
+
+    def every(self) -> Iterator[Report]:
+        """This report and those of all members, however deep."""
+        yield self
+        for member in self.members:
+            yield from member.every()
 
     @property
     def is_no_artifact(self) -> bool:

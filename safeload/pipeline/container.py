@@ -17,10 +17,12 @@ from safeload.findings import Finding, Severity, Verdict
 from safeload.formats.base import SplitRequest, Stream
 from safeload.formats.containers import detect, formats
 from safeload.formats.detect import HEAD, is_pickle_head, is_torch_legacy
+from safeload.limits import Spending
 from safeload.pipeline.joblib.walk import judge_arrays
 from safeload.pipeline.polyglot import PickleLook
 from safeload.pipeline.sequence import any_encoding, broken_judgement, internal_error, judge_streams, judged_stream
 from safeload.pipeline.stream import has_arrays, judge
+from safeload.pipeline.summary import Repeated, Summary
 from safeload.pipeline.tree import JudgedArtifact, no_artifact
 from safeload.pipeline.verdict import with_evidence
 from safeload.program import Program
@@ -29,7 +31,7 @@ from safeload.source.unpacking import Budget, weight_of
 
 if TYPE_CHECKING:
     from safeload.audit import Operation
-    from safeload.formats.base import Format, Part, Split
+    from safeload.formats.base import Format, Member, Part, Split
     from safeload.pipeline.request import JudgeOptions
     from safeload.pipeline.verdict import Judgement
     from safeload.source.blob import Blob
@@ -70,13 +72,18 @@ class ContainerWalk:
         spills: bool = True,
     ) -> None:
         self._budget = Budget(options.limits, spills=spills)
+        self._spending = Spending(options.limits)
+        options = replace(options, spending=self._spending)
         self._look = PickleLook(options)
         self.request = SplitRequest(
             options.limits, part, loading, options.permits, whole, budget=self._budget, pickles=self._look
         )
+        self._inside = self.request._replace(part=part._replace(member=None, index=None), whole=True)
+        self.learns = False  # the programs of the members are wanted
         self.options = options
         self.operation = operation
         self._members = 0
+        self._repeated = Repeated()
         self._outermost: JudgedArtifact | None = None
 
     def examine(
@@ -102,7 +109,7 @@ class ContainerWalk:
         examined = JudgedArtifact(name, blob, mmap=self.request.part.mmap, needed=needed)
         request = request or self.request
         if not depth:
-            self._budget.packed = blob.size
+            self._budget.packed = self._spending.size = blob.size
             self._outermost = examined
         try:
             if depth > self.request.limits.max_depth:
@@ -214,6 +221,7 @@ class ContainerWalk:
         examined.container = split.container
         examined.findings += [with_evidence(each) if each.rule_id in _NAMES else each for each in split.findings]
         for number, stream in enumerate(split.streams):
+            self._spending.check()
             location = stream.location or f"stream {number}"
             try:
                 self._stream(examined, stream, location)
@@ -222,19 +230,49 @@ class ContainerWalk:
                 broken = broken_judgement(error, self.options)
                 if broken is not None:  # a loader runs a stream up to the place where it breaks
                     examined.judgements.append(_placed(broken, location))
+        sums_up = not self.learns and not (self.request.loading and any(member.needed for member in split.members))
         for member in split.members:
-            self._members += 1
-            if self._members > self.request.limits.max_members:
-                raise LimitExceededError(
-                    f"the artifact holds more than max_members={self.request.limits.max_members:,} others",
-                    code="limit.members",
-                )
-            request = member.request or self.request._replace(part=self.request.part._replace(member=None, index=None))
-            request = request._replace(whole=True)  # nothing else follows inside of a container
-            inner = self.examine(member.blob, name=member.name, depth=depth + 1, request=request, needed=member.needed)
+            self._spending.check()
+            if sums_up:
+                self._summed_up(examined, member, depth + 1)
+                continue
+            self._count(examined, 1)
+            inner = self._member(member, depth + 1)
+            examined.held += inner.held
             examined.members.append(inner)
-            if not self.request.loading:
-                inner.settle()
+
+    def _count(self, examined: JudgedArtifact, members: int) -> None:
+        """Count members met, whether they were judged or are known."""
+        examined.held += members
+        self._members += members
+        if self._members > self.request.limits.max_members:
+            raise LimitExceededError(
+                f"the artifact holds more than max_members={self.request.limits.max_members:,} others",
+                code="limit.members",
+            )
+
+    def _member(self, member: Member, depth: int) -> JudgedArtifact:
+        request = member.request or self._inside
+        if not request.whole:
+            request = request._replace(whole=True)  # nothing else follows inside of a container
+        return self.examine(member.blob, name=member.name, depth=depth, request=request, needed=member.needed)
+
+    def _summed_up(self, examined: JudgedArtifact, member: Member, depth: int) -> None:
+        """Judge a member that nothing will be rebuilt of, or find that the same bytes were judged before."""
+        digest = self._repeated.digest(member)
+        known = self._repeated.get(digest, depth)
+        if known is not None:
+            self._count(examined, 1 + known.held)
+            summary = known.again(member.name)
+        else:
+            self._count(examined, 1)
+            inner = self._member(member, depth)
+            summary = Summary.of(inner, digest)
+            examined.held += summary.held
+            self._repeated.add(digest, depth, summary)
+        member.blob.release()
+        if summary.report is not None or not summary.clean:
+            examined.summaries.append(summary)
 
     def _stream(self, examined: JudgedArtifact, stream: Stream, location: str) -> None:
         options = self.options
@@ -253,6 +291,7 @@ class ContainerWalk:
             judgement = judge(BlobSource(stream.blob), options, self.operation, will_load=whole)
         else:
             judgement = judged_stream(stream.blob, 0, options, self.operation)
+        self._spending.judge(len(judgement.census.code), traced=judgement.program is not None)
         if stream.blob.budget is not None:
             stream.blob.budget.spend_objects(weight_of(judgement.census.code))
         examined.judgements.append(_placed(judgement, location))

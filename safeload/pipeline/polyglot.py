@@ -7,6 +7,7 @@ file of another format would act as a pickle. Loads nothing. Rule: in doubt it w
 
 from __future__ import annotations
 
+import contextlib
 import io
 import pickletools
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -128,6 +129,10 @@ class PickleLook:
         """What a stream does, and what stops the unpickler before its end, if anything does."""
         from safeload.engine.trace import Tracer
 
+        spending = self._options.spending
+        if spending is not None:
+            with contextlib.suppress(LimitExceededError):  # whoever goes on to the next stream asks first
+                spending.judge(len(code), traced=False)
         tracer = Tracer(self._options.limits, encoding="latin1")
         try:
             tracer.trace(code, protocol, weigh_broken(code, buffers, self._options))

@@ -94,7 +94,9 @@ def programs(path: str | os.PathLike[str]) -> list[Program]:
 
     options = JudgeOptions(Policy.packs(), DEFAULT_LIMITS)
     with open_artifact(path) as file, SILENT.operation("scan") as operation:
-        examined = ContainerWalk(WHOLE, options, operation, loading=False).examine(FileBlob(file))
+        walk = ContainerWalk(WHOLE, options, operation, loading=False)
+        walk.learns = True
+        examined = walk.examine(FileBlob(file))
         found = list(_judgements(examined))
     for judgement in found:
         harmful = next((finding for finding in judgement.findings if _teaches_nothing(finding)), None)

@@ -6,6 +6,7 @@ is judged, because ``pickle.load`` executes opcodes as they come.
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -69,6 +70,12 @@ def judge_streams(blob: Blob, options: JudgeOptions, operation: Operation) -> Pi
             break
         found.judgements.append(judgement.settled())
         position += judgement.census.size
+        if options.spending is not None:
+            try:
+                options.spending.judge(len(judgement.census.code), traced=judgement.program is not None)
+            except LimitExceededError as error:
+                found.findings.append(finding_of(error, f"byte {position}"))
+                break
     return found
 
 
@@ -145,7 +152,12 @@ def broken_judgement(error: SafeloadError, options: JudgeOptions) -> Judgement |
     if error.broken_stream is None:
         return None
     code, protocol, buffers = error.broken_stream
-    return judge_broken(code(), protocol, options, buffers)
+    whole = code()
+    judgement = judge_broken(whole, protocol, options, buffers)
+    if options.spending is not None:
+        with contextlib.suppress(LimitExceededError):  # whoever goes on to the next stream asks first
+            options.spending.judge(len(whole), traced=judgement is not None)
+    return judgement
 
 
 def finding_of(error: SafeloadError, location: str = "") -> Finding:

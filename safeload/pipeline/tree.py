@@ -5,7 +5,6 @@ Rule: the object is rebuilt from what was judged, and only if all of it is clean
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +13,8 @@ from safeload.findings import Finding, Report, Severity, Verdict, worst_verdict
 from safeload.pipeline.joblib.walk import load_arrays
 from safeload.pipeline.rebuild import load_code, load_data
 from safeload.pipeline.sequence import finding_of, internal_error
+from safeload.pipeline.summary import Summary, digest_of
 from safeload.pipeline.verdict import refusal, report_of
-from safeload.source.blob import MemoryBlob
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -36,25 +35,42 @@ class JudgedArtifact:
         name: what the container around it calls it, ``""`` for none. ``blob``: its bytes.
         container: what it is.
         judgements: of its streams, with the ``options`` under which each was judged.
-        members: the artifacts in it.
+        members: the artifacts in it; ``summaries``: all that is kept of those of which nothing will be rebuilt.
+        held: how many artifacts there are in it, however deep.
         findings: about it as a whole.
         needed: whether the rebuild will ask for it.
     """
 
-    __slots__ = ("_digest", "blob", "container", "error", "findings", "internal", "judgements", "members", "mmap", "name", "needed", "options",
-                 "size", "split")  # fmt: skip
+    __slots__ = (
+        "blob",
+        "container",
+        "error",
+        "findings",
+        "held",
+        "internal",
+        "judgements",
+        "members",
+        "mmap",
+        "name",
+        "needed",
+        "options",
+        "size",
+        "split",
+        "summaries",
+    )  # fmt: skip
 
     def __init__(self, name: str, blob: Blob, *, mmap: bool = False, needed: bool = True) -> None:
         self.mmap = mmap
         self.name = name
         self.blob = blob
         self.size = blob.size
-        self._digest: str | None = None
         self.container = "unknown"
         self.split: Split | None = None
         self.judgements: list[Judgement] = []
         self.options: list[JudgeOptions] = []
         self.members: list[JudgedArtifact] = []
+        self.summaries: list[Summary] = []
+        self.held = 0
         self.findings: list[Finding] = []
         self.error: SafeloadError | None = None
         self.internal: Exception | None = None
@@ -66,51 +82,36 @@ class JudgedArtifact:
         if self.error is None:
             self.error = error
 
-    def settle(self) -> None:
-        """Nothing but the report is wanted any more: take what it says about the bytes, and let go of them."""
-        known = self.container != "unknown" or self.members or self.error is not None
-        self._digest = self.digest() if known else ""
-        self.blob.release()
-        self.blob, self.split = MemoryBlob(b""), None
-        self.judgements = [judgement.settled() for judgement in self.judgements]
-
-    def digest(self) -> str:
-        """SHA-256 of the bytes, hex; ``""`` if they cannot be unpacked."""
-        if self._digest is None:
-            digest = hashlib.sha256()
-            try:
-                for chunk in self.blob.chunks():
-                    digest.update(chunk)
-                self._digest = digest.hexdigest()
-            except SafeloadError:
-                self._digest = ""
-        return self._digest
-
     def report(self, **facts: Any) -> Report:
         """Everything known, members included; ``facts`` are further attributes of :class:`Report`."""
-        reports = ((member, member.report(path=member.name, size=member.size)) for member in self.members)
-        kept = tuple(replace(report, sha256=member.digest()) for member, report in reports if not report.is_no_artifact)
         facts = {"container": self.container, **facts}
         report = report_of(self.judgements, findings=self.findings, **facts)
         named = getattr(self.split, "globals", ())  # by the format itself, not in a stream
         if named:
             report = replace(report, globals=tuple(dict.fromkeys((*report.globals, *named))))
-        if not self.members:
+        if not self.held:
             return report
+        reports = (member.named_report() for member in self.members)
+        kept = [member.report for member in self.summaries if member.report is not None]
+        kept += [member for member in reports if not member.is_no_artifact]
         if not kept and not self.judgements and not self.findings:
             finding = no_artifact("holds no artifact of a format that safeload knows")
             return replace(report, verdict=Verdict.SKIPPED, findings=(finding,), container="unknown")
-        verdict = worst_verdict(report.verdict, *(member.verdict for member in kept))
-        return replace(report, verdict=verdict, members=kept)
+        verdict = worst_verdict(report.verdict, *{member.verdict for member in kept})
+        return replace(report, verdict=verdict, members=tuple(kept))
+
+    def named_report(self) -> Report:
+        """The report of a member."""
+        return self.report(path=self.name, size=self.size, sha256=digest_of(self.blob))
 
     def clean(self) -> bool:
         """Whether nothing in it, and in its members, speaks against loading it."""
         if not self.needed and self._is_no_artifact():
             return True
         findings = [*self.findings, *(finding for judgement in self.judgements for finding in judgement.findings)]
-        return all(finding.verdict is Verdict.CLEAN for finding in findings) and all(
-            member.clean() for member in self.members
-        )
+        if not all(finding.verdict is Verdict.CLEAN for finding in findings):
+            return False
+        return all(member.clean for member in self.summaries) and all(member.clean() for member in self.members)
 
     def _is_no_artifact(self) -> bool:
         """Whether it was looked at, and is of no format that anything loads."""
@@ -136,9 +137,10 @@ class JudgedArtifact:
                 raise part.error
         raise refusal(self.report())
 
-    def parts(self) -> Iterator[JudgedArtifact]:
-        """The artifact and everything in it."""
+    def parts(self) -> Iterator[JudgedArtifact | Summary]:
+        """The artifact and everything in it; of what was summed up only the first error."""
         yield self
+        yield from self.summaries
         for member in self.members:
             yield from member.parts()
 

@@ -232,7 +232,7 @@ def _carries_code(data: bytes, codec: Codec, limits: Limits) -> bool:
 
     examiner = ContainerWalk(WHOLE, JudgeOptions(Policy(), limits), SILENT.operation("scan"), loading=False)
     examined = examiner.examine(MemoryBlob(data), known=formats()[codec.reads or codec.name])
-    found = {finding.rule_id for part in examined.parts() for finding in part.report().findings}
+    found = {finding.rule_id for report in examined.report().every() for finding in report.findings}
     return bool(found & {"policy.code", COMPUTED_CLASS})
 
 
