@@ -13,15 +13,20 @@ if TYPE_CHECKING:
     from safeload.sandbox.attestation import Attestation, attest
     from safeload.sandbox.data.layout import Described
     from safeload.sandbox.loading import load
+    from safeload.sandbox.remote import Remote
+    from safeload.sandbox.remote import open_remote as open  # noqa: A004 - safeload.sandbox.open, as its name is fixed
 
-__all__ = ["Attestation", "Described", "attest", "load"]
+__all__ = ["Attestation", "Described", "Remote", "attest", "load", "open"]
 
 _HOME = {
     "Attestation": "safeload.sandbox.attestation",
     "Described": "safeload.sandbox.data.layout",
     "attest": "safeload.sandbox.attestation",
     "load": "safeload.sandbox.loading",
+    "open": "safeload.sandbox.remote",
+    "Remote": "safeload.sandbox.remote",
 }
+_OTHER_NAMES = {"open": "open_remote"}
 
 
 def __getattr__(name: str) -> Any:
@@ -30,5 +35,5 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'safeload.sandbox' has no attribute {name!r}")
     import importlib
 
-    value = globals()[name] = getattr(importlib.import_module(home), name)
+    value = globals()[name] = getattr(importlib.import_module(home), _OTHER_NAMES.get(name, name))
     return value

@@ -37,23 +37,18 @@ _COMPANIONS = {
         "numpy.core",
         "numpy.linalg",
     ),
-    "pandas": ("pandas", "safeload.sandbox.data.frames", "pandas.core.computation.expressions"),
+    "pandas": ("pandas", "safeload.sandbox.data.frames", "pandas.core.computation.expressions", "pyarrow.pandas_compat", "pyarrow.vendored.version"),
     "scipy": ("scipy.sparse", "scipy.special", "scipy.linalg", "scipy.spatial", "scipy.stats"),
-    "sklearn": (
-        "sklearn.base",
-        "sklearn.utils.validation",
-        "scipy.sparse",
-        "scipy.special",
-        "scipy.linalg",
-        "scipy.spatial",
-    ),
+    "sklearn": ("sklearn.base", "sklearn.utils.validation", "scipy.sparse", "scipy.special", "scipy.linalg", "scipy.spatial",
+                "narwhals.stable.v2._namespace", "narwhals._duration", "narwhals._interchange.dataframe",
+                "narwhals._pandas_like.namespace", "narwhals._pandas_like.group_by", "narwhals._pandas_like.selectors"),
     "torch": ("torch", "torch.nn", "torch._weights_only_unpickler", "torch.serialization"),
     "keras": ("keras", "keras.src.saving.saving_lib", "keras.models", "keras.layers"),
     "xgboost": ("xgboost", "xgboost.sklearn", "scipy.sparse", "sklearn.base", "pandas"),
     "lightgbm": ("lightgbm", "lightgbm.sklearn", "scipy.sparse"),
     "catboost": ("catboost",),
     "statsmodels": ("statsmodels.api", "statsmodels.formula.api"),
-}
+}  # fmt: skip
 
 
 class Modules(NamedTuple):

@@ -58,8 +58,7 @@ def load(
         SafeloadError: it could not be read, verified or decrypted.
         OSError, TypeError, ValueError: the file, or an argument, is wrong.
     """
-    if on_other not in _OTHER:
-        raise ValueError(f"on_other must be one of {', '.join(_OTHER)}, not {on_other!r}")
+    check_other(on_other)
     chosen = limits_of(limits)
     check_level(require)
     trusted = check_libraries(libraries)
@@ -97,6 +96,12 @@ def prepared(
     request = ReadRequest(JudgeOptions(Policy.packs("data", "numpy"), limits), _ring(keys), context)
     with SILENT.operation("load") as operation:
         return prepare(source, request, operation, libraries=trusted, needs=needs)
+
+
+def check_other(on_other: str) -> None:
+    """``ValueError`` for what is no choice."""
+    if on_other not in _OTHER:
+        raise ValueError(f"on_other must be one of {', '.join(_OTHER)}, not {on_other!r}")
 
 
 def limits_of(limits: Limits | None) -> Limits:

@@ -77,6 +77,10 @@ class Session:
         """Kill the process."""
         self._child.close()
 
+    def forget(self) -> None:
+        """In a forked child: leave the process, which is the parent's, alone."""
+        self._child.forget()
+
     def _exchange(self, message: dict[str, Any], given: int, deadline: Deadline, *, number: int) -> Any:
         result = os.memfd_create("safeload-result", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         try:

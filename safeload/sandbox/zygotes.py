@@ -17,7 +17,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from safeload.errors import SandboxError, SandboxUnavailableError
+from safeload.errors import SafeloadError, SandboxError, SandboxUnavailableError
 from safeload.sandbox.inside.wire import receive, send
 from safeload.sandbox.kernel.machine import machine
 
@@ -58,6 +58,11 @@ class Child(NamedTuple):
         os.close(self.descriptor)
         self.channel.close()
         self.zygote.left()
+
+    def forget(self) -> None:
+        """Close what this process holds of it, and let it live."""
+        os.close(self.descriptor)
+        self.channel.close()
 
 
 class ZygoteHandle:
@@ -135,6 +140,9 @@ class ZygoteHandle:
             raise deadline.over()
         try:
             yield
+        except SafeloadError:  # before OSError, which a timeout also is
+            self._give_up()
+            raise
         except (OSError, ValueError, KeyError) as error:
             self._give_up()
             raise SandboxError(f"the sandbox's own process is gone: {type(error).__name__}; try again") from error
@@ -163,6 +171,8 @@ class ZygoteHandle:
         """After a question without an answer: the next answer could be the one to it."""
         self.usable = False
         self._process.kill()
+        if not self._live:
+            self.close()
 
     def close(self) -> None:
         """End the zygote, and with it its children."""
@@ -224,7 +234,9 @@ def zygote(libraries: frozenset[str], deadline: Deadline) -> ZygoteHandle:
     Raises:
         SandboxUnavailableError: this machine has no sandbox, or it cannot be started.
     """
-    with _zygotes_lock:
+    if not _zygotes_lock.acquire(timeout=deadline.left()):
+        raise deadline.over()
+    try:
         found = _zygotes.pop(libraries, None)
         if found is None or not found.usable or found.owner != os.getpid():
             if found is not None and found.owner == os.getpid():
@@ -232,6 +244,8 @@ def zygote(libraries: frozenset[str], deadline: Deadline) -> ZygoteHandle:
             found = ZygoteHandle(deadline)
         _zygotes[libraries] = found  # at the end: the one that was not used for the longest time stands first
         old = [_zygotes.pop(next(iter(_zygotes)))] if len(_zygotes) > _MAX_ZYGOTES else []
+    finally:
+        _zygotes_lock.release()
     for handle in old:
         handle.retire()
     return found

@@ -58,7 +58,7 @@ class Bounds(NamedTuple):
     memory: int
     cpu_seconds: int
     file_bytes: int
-    descriptors: int = 12
+    descriptors: int = 8
 
 
 def close_others(first: int) -> None:
