@@ -17,14 +17,16 @@ from safeload.engine.load.unpickler import DataUnpickler, RestrictedUnpickler
 from safeload.errors import FormatError, LoadError, SafeloadError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from safeload.engine.census import Census
     from safeload.pipeline.request import JudgeOptions
     from safeload.pipeline.verdict import Judgement
     from safeload.policy import Policy
+    from safeload.program import Use
 
 __all__ = [
+    "compare_states",
     "found_for",
     "load_code",
     "load_data",
@@ -133,9 +135,11 @@ def _is_private(buffer: memoryview) -> bool:
 
 
 def resolve_all(
-    judgement: Judgement, policy: Policy, substitutes: Mapping[str, Any] = MappingProxyType({})
+    judgement: Judgement, policy: Policy, substitutes: Mapping[str, Any] = MappingProxyType({}), *, states: bool = True
 ) -> dict[tuple[str, str], Any]:
     """Every global of a judged stream, by the names that the stream spells.
+
+    ``states``: compare the states of the whole program with the classes; once for streams that are parts of one.
 
     Raises:
         LoadError: a name does not exist.
@@ -151,7 +155,30 @@ def resolve_all(
         found = resolved[spelling] = found_for(name, policy)
         if name in judgement.constructed:
             check_class(name, found, callable_too=may_call(name, policy))
+    if states and judgement.program is not None:
+        compare_states(judgement.program.uses, policy, substitutes)
     return resolved
+
+
+def compare_states(uses: Iterable[Use], policy: Policy, substitutes: Mapping[str, Any] = MappingProxyType({})) -> None:
+    """Compare the states of a judged program with the classes that they are for (:mod:`safeload.engine.load.states`).
+
+    Raises:
+        LoadError: a name does not exist.
+        PolicyError: a state replaces a method.
+    """
+    from safeload.engine.load.states import check_states
+    from safeload.policy.states import gives_callables
+
+    def find(name: str) -> Any:
+        return substitutes[name] if name in substitutes else found_for(name, policy)
+
+    def admits(name: str, attribute: str, value: str) -> bool:
+        rule = policy.rule(name)
+        return rule is not None and rule.may_shadow(attribute, value)
+
+    if not policy.grants_code:
+        check_states(uses, find, gives_callables, admits)
 
 
 def found_for(name: str, policy: Policy) -> Any:

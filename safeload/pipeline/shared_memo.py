@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from safeload.engine.cost.proof import is_harmless
 from safeload.errors import FormatError, PolicyError
-from safeload.pipeline.rebuild import found_for, may_call, pause
+from safeload.pipeline.rebuild import compare_states, found_for, may_call, pause
 from safeload.pipeline.stream import Source, census_of, decided, new_tracer
 from safeload.pipeline.verdict import COMPUTED_CLASS, Judgement
 
@@ -118,6 +118,7 @@ class MemoTracer:
                 resolved[spelling] = found_for(name, self._options.policy)
             if name in constructed:
                 check_class(name, resolved[spelling], callable_too=may_call(name, self._options.policy))
+        compare_states(self._tracer.uses, self._options.policy)
 
     def find(self, module: str, name: str, original: tuple[str, str] | None) -> Any:
         """Resolve a name that the application asks for while the stream's ``original`` name is looked up.

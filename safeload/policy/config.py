@@ -197,7 +197,11 @@ def _policy(table: dict[str, Any], source: _Source, where: tuple[str, ...]) -> P
             check_rule(rule)
         except ValueError as error:
             key = next(
-                (key for key in ("args", "call", "construct", "state", "items") if repr(entry.get(key)) in str(error)),
+                (
+                    key
+                    for key in ("args", "call", "construct", "state", "items", "shadows")
+                    if repr(entry.get(key)) in str(error)
+                ),
                 "name",
             )
             raise source.error([*where, "allow", index, key], str(error)) from None
@@ -223,6 +227,7 @@ def _rule(entry: dict[str, Any]) -> Rule:
         items=entry.get("items", bool(state)),
         resolve=entry.get("resolve", ""),
         reason=entry.get("reason", "allowed by the application"),
+        shadows=tuple(entry.get("shadows", ())),
     )
 
 

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from safeload.facts.printable import printable_ascii
 from safeload.findings import Finding, Severity, Verdict
 from safeload.policy.budget import ArtifactBudget
-from safeload.program import OPERATION, Kind, Standin, StandinType, producer
+from safeload.policy.states import check_state
+from safeload.program import OPERATION, Kind, Standin
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -24,12 +25,13 @@ if TYPE_CHECKING:
     from safeload.policy.rules.dtypes import DType
     from safeload.policy.rules.registry import Check
     from safeload.policy.rules.torch import Tensor
+    from safeload.policy.states import Suspects
     from safeload.program import Program, Use
 
     _Rules = dict[str, list[tuple[Kind, tuple[Check, ...]]]]
     _Refused = dict[tuple[Kind, str], str]
 
-__all__ = ["MALFORMED", "Context", "check_state", "decide"]
+__all__ = ["MALFORMED", "Context", "decide"]
 
 _LIBRARIES = ("numpy.", "pandas.", "scipy.", "sklearn.")
 _MAKERS = ("numpy.", "_codecs.encode", "builtins.bytes", "joblib.numpy_pickle.NumpyArrayWrapper")
@@ -51,16 +53,6 @@ _NEVER = {
         "the pickle calls something that {name} returned; a callable has to be named, so this is never allowed",
     ),
 }
-
-# The unpickler looks these up on the instance, where a state can put any callable that may be referenced.
-_METHODS = ("append", "extend", "add")
-# Subclasses of dict that packs let be made, with or without content.
-_DICTS = frozenset({"collections.Counter", "collections.OrderedDict", "collections.defaultdict"})
-# Special names that the unpickler and the interpreter never call.
-_HARMLESS = frozenset(
-    {"__notes__", "__doc__", "__module__", "__name__", "__qualname__", "__orig_class__", "__networkx_cache__"}
-)
-
 
 # What a check may raise when it looks at values of other types than it expects.
 MALFORMED = (TypeError, ValueError, AttributeError, LookupError, ArithmeticError)
@@ -84,6 +76,7 @@ class Context:
         dtypes: what a dtype describes.
         arrays: where an array was made that still waits for its state.
         counts: the number of items of an array.
+        key_sets: what matters of the keys of a state, by its class and its keys (:mod:`safeload.policy.states`).
         forms: the shape and the kind of dtype of an array.
         lengths: what an index is as an array, in items: a range takes no memory before.
         plain: arrays of the class numpy.ndarray itself.
@@ -137,7 +130,7 @@ class Context:
         self.contents: dict[int, list[Use]] | None = None
         self.persistent: dict[int, Any] | None = None
         self.tensors: dict[int, Tensor] = {}
-        self.key_sets: set[tuple[Any, ...]] = set()
+        self.key_sets: dict[tuple[Any, ...], Suspects | str] = {}
         self._items = 0
         self._copied: set[Any] = set()
         self._filled: set[int] | None = None
@@ -355,65 +348,6 @@ def _stands_for_others(uses: Sequence[Use], conditional: Mapping[tuple[Kind, str
         if operation[0] not in _MAKING or not all(map(is_bounded, find_rules(conditional.get(operation, "")))):
             return False
     return uses[-1].kind is Kind.STATE and conditional.get(OPERATION(uses[-1])) in _LEAVE_NO_TRACE
-
-
-def check_state(use: Use, context: Context) -> str | None:
-    """Why a state may not be set whoever it belongs to, or ``None``.
-
-    An object gets its state once; pickle never writes it twice. A second ``__setstate__`` is a way to change what
-    others have already taken over, and in C code a way to write beyond a buffer that the first one has sized
-    (``sklearn.tree._tree.Tree`` copies the second array into the first one's memory).
-
-    A state is written into the instance's dict, or set attribute by attribute if it is the second item of a pair. Then
-    ``__class__`` makes the instance one of another class, and an attribute called ``__setstate__`` or ``append`` is
-    what the unpickler calls the next time it sets a state or adds items. The C code takes instances of subclasses of
-    dict and tuple for the same, and their content is not in the trace: what was filled by the stream is refused.
-    """
-    if use.target is not None:
-        if id(use.target) in context.states:
-            return "the state of one object is set twice"
-        context.states.add(id(use.target))
-    state = use.args[0] if use.args else None
-    for part in state if type(state) is tuple and len(state) == 2 else (state,):
-        reason = None
-        if type(part) is dict:
-            reason = _check_dict(part, context)
-        elif isinstance(part, Standin):
-            reason = _check_object(part, context)
-        if reason is not None:
-            return reason
-    return None
-
-
-def _check_object(state: Standin, context: Context) -> str | None:
-    """The same for an object as the state: a dict that was filled, or a pair (a named tuple) with a dict in it."""
-    for use in context.content_of(state):
-        if use.kind is Kind.ITEMS or (producer(state) in _DICTS and use.args):
-            return "the state was filled like a dict, and its keys cannot be seen; it has to be a plain dict"
-        for item in use.args:
-            for part in item if type(item) is tuple else (item,):
-                reason = _check_dict(part, context) if type(part) is dict else None
-                if reason is not None:
-                    return reason
-    return None
-
-
-def _check_dict(state: dict[Any, Any], context: Context) -> str | None:
-    keys = tuple(state)
-    if keys in context.key_sets:
-        return None
-    for key in keys:
-        if isinstance(key, str) and key.startswith("__") and key.endswith("__") and key not in _HARMLESS:
-            return f"the state sets the special attribute {key[:40]!r}"
-    ordinary = True
-    for method in _METHODS:
-        if method in state:
-            if isinstance(state[method], (StandinType, Standin)):
-                return f"the state replaces the method {method!r}"
-            ordinary = False  # the next state with these keys may have other values
-    if ordinary:
-        context.key_sets.add(keys)
-    return None
 
 
 def _refuse(policy: Policy, kind: Kind, name: str) -> Finding:

@@ -73,6 +73,7 @@ def learned_rule(name: str, kinds: set[Kind]) -> Rule:
         state=_permission(Kind.STATE, kinds, shipped),
         items=_permission(Kind.ITEMS, kinds, shipped),
         resolve=shipped.resolve if shipped else "",
+        shadows=shipped.shadows if shipped else (),
         reason=shipped.reason if shipped else _REASON,
     )
 
@@ -132,6 +133,8 @@ def entry_lines(rule: Rule) -> list[str]:
     ]
     if rule.resolve:
         lines.append(f"resolve = {toml_string(rule.resolve)}")
+    if rule.shadows:
+        lines.append(f"shadows = [{', '.join(map(toml_string, rule.shadows))}]")
     return lines
 
 

@@ -41,6 +41,8 @@ class Rule:
         items: its instances may be appended to, updated or have items set (which calls their methods of that name).
         resolve: load this other name in its place (a class that must not exist in the process, such as
             ``numpy.memmap``, or one that has moved). ``""``: load the name itself.
+        shadows: methods that a state may replace, as ``"name"``, or as ``"name=module.attr"`` by this global or by an instance of it
+            only (:mod:`safeload.policy.states`).
         reason: why it is harmless.
         versions: the library versions that have the name, ``""`` for the current ones.
     """
@@ -54,6 +56,7 @@ class Rule:
     resolve: str = ""
     reason: str = ""
     versions: str = ""
+    shadows: tuple[str, ...] = ()
 
     def permission(self, kind: Kind) -> Permission:
         """What the rule says about one kind of use."""
@@ -77,6 +80,7 @@ class Rule:
             items=_either(self.items, other.items),
             resolve=self.resolve or other.resolve,
             reason=self.reason or other.reason,
+            shadows=tuple(sorted({*self.shadows, *other.shadows})),
         )
 
     def line(self) -> str:
@@ -91,8 +95,13 @@ class Rule:
                 self.state,
                 self.items,
                 self.resolve,
+                *self.shadows,
             )
         )
+
+    def may_shadow(self, attribute: str, value: str) -> bool:
+        """Whether a state may put ``value``, or what it made (a policy name; ``""`` for none), where the class has a method."""
+        return attribute in self.shadows or (value != "" and f"{attribute}={value}" in self.shadows)
 
 
 def _either(one: Permission, other: Permission) -> Permission:
@@ -210,6 +219,7 @@ class Policy:
         state: Permission = True,
         call: Permission = False,
         args: str | None = None,
+        shadows: Iterable[str] = (),
     ) -> Policy:
         """This policy with more permissions for ``name``.
 
@@ -220,6 +230,7 @@ class Policy:
             state: instances may have their state and items set.
             call: it may be called.
             args: an argument rule for calls and constructions, see :mod:`safeload.policy.rules.arguments`.
+            shadows: methods in whose place a state may put something that can be called: ``"name"``, or ``"name=module.attr"``.
 
         Raises:
             ValueError: a malformed name or an unknown argument rule.
@@ -227,7 +238,8 @@ class Policy:
         if args is not None:
             construct = args if construct is True else construct
             call = args if call is True else call
-        rule = Rule(name, reference, construct, call, state, items=bool(state), reason="allowed by the application")
+        reason = "allowed by the application"
+        rule = Rule(name, reference, construct, call, state, bool(state), reason=reason, shadows=tuple(shadows))
         check_rule(rule)
         return self | Policy([rule])
 
@@ -271,7 +283,7 @@ class Policy:
                 permission = rule.permission(kind)
                 if permission is True and kind is not Kind.STATE:
                     plain.add((kind, name))
-                elif permission:  # a state is never beyond question: see decision.check_state
+                elif permission:  # a state is never beyond question: see safeload.policy.states
                     conditions[kind, name] = permission if isinstance(permission, str) else ""
         object.__setattr__(self, "_conditions", conditions)
         object.__setattr__(self, "_plain", frozenset(plain))
@@ -371,6 +383,11 @@ def check_rule(rule: Rule) -> None:
     parts = [*module.split("."), *attribute.split(".")]
     if not module or not attribute or not all(part.isidentifier() for part in parts):
         raise ValueError(f"{rule.name!r} is not the name of a global; write module.attr, or module:Outer.inner")
+    for shadow in rule.shadows:
+        if not shadow.partition("=")[0].isidentifier() or shadow.startswith("__"):
+            raise ValueError(
+                f"{shadow!r} is not the name of a method that may be replaced; write name, or name=module.attr"
+            )
     for permission in (rule.construct, rule.call, rule.state, rule.items):
         for wanted in permission.split("|") if isinstance(permission, str) else ():
             if wanted not in known_rules():

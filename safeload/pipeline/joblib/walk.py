@@ -364,7 +364,7 @@ class _ArrayReader:
         judgement = self._judgement._replace(census=stream.census, spellings=stream.spellings)
         unpickler = RestrictedUnpickler(
             CodeFeed(stream.census.code),
-            resolve_all(judgement, self._options.policy),
+            resolve_all(judgement, self._options.policy, states=False),
             buffers=stream.census.buffers,
             encoding=self._options.encoding,
             errors=self._options.errors,

@@ -69,6 +69,7 @@ def _rules(pack: str, entry: dict[str, Any]) -> Iterable[Rule]:
         raise ValueError(f"pack {pack!r} has a malformed entry for {entry.get('names')}")
     permissions = {key: value for key, value in entry.items() if key not in {"modules", "names"}}
     permissions.setdefault("reference", True)
+    permissions["shadows"] = tuple(entry.get("shadows", ()))
     for module in entry["modules"]:
         for name in entry["names"]:
             yield Rule(f"{module}:{name}" if "." in name else f"{module}.{name}", **permissions)
