@@ -5,10 +5,22 @@ Rule: it is replaced as a whole, never changed, and a change leaves an audit eve
 
 from __future__ import annotations
 
+import inspect
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from safeload.api.loader import Loader
+from safeload.api.options import (
+    DumpManyOptions,
+    FernetOptions,
+    LoadManyOptions,
+    ReadOptions,
+    ScanManyOptions,
+    ScanOptions,
+    VerifyManyOptions,
+    WriteOptions,
+    takes,
+)
 from safeload.facts import forks
 
 if TYPE_CHECKING:
@@ -90,24 +102,13 @@ def _install(loader: Loader) -> Loader:
 
 def loader_with(like: Loader | None = None, /, **choices: Any) -> Loader:
     """The default loader, or the one given, or one like it with the given (not ``None``) choices instead."""
-    given = {name: value for name, value in choices.items() if value is not None}
-    loader = current() if like is None else like
-    if not given:
-        return loader
-    kept = {
-        "policy": loader.policy,
-        "keys": loader.keys,
-        "audit": loader.audit,
-        "limits": loader.limits,
-        "signers": loader.signers,
-    }
-    return Loader(**{**kept, **given})
+    return (like or current()).changed(**choices)
 
 
 _NOT_GIVEN: Any = object()
 
 
-def _file(options: dict[str, Any]) -> Any:
+def _file(options: Any) -> Any:
     """Pickle calls it ``file``; programs that say ``load(file=f)`` keep working."""
     try:
         return options.pop("file")
@@ -115,73 +116,77 @@ def _file(options: dict[str, Any]) -> Any:
         raise TypeError("a path or an open binary file is required") from None
 
 
-def load(source: Any = _NOT_GIVEN, **options: Any) -> Any:
+def load(source: Any = _NOT_GIVEN, **options: Unpack[ReadOptions]) -> Any:
     """Load from a path or file; see :meth:`safeload.Loader.load`."""
     if source is _NOT_GIVEN:
         source = _file(options)
     return current().load(source, **options)
 
 
-def loads(data: Any, /, **options: Any) -> Any:
+def loads(data: Any, /, **options: Unpack[ReadOptions]) -> Any:
     """Load from bytes; see :meth:`safeload.Loader.loads`."""
     return current().loads(data, **options)
 
 
-def dump(obj: Any, target: Any = _NOT_GIVEN, protocol: int | None = None, **options: Any) -> None:
+def dump(obj: Any, target: Any = _NOT_GIVEN, protocol: int | None = None, **options: Unpack[WriteOptions]) -> None:
     """Write to a path or file; see :meth:`safeload.Loader.dump`."""
     if target is _NOT_GIVEN:
         target = _file(options)
     current().dump(obj, target, protocol, **options)
 
 
-def dumps(obj: Any, protocol: int | None = None, **options: Any) -> bytes:
+def dumps(obj: Any, protocol: int | None = None, **options: Unpack[WriteOptions]) -> bytes:
     """Write to bytes; see :meth:`safeload.Loader.dumps`."""
     return current().dumps(obj, protocol, **options)
 
 
-def scan(
-    source: Any, *, policy: Any = None, keys: Any = None, limits: Limits | None = None, context: Any = None
-) -> Report:
+def scan(source: Any, **options: Unpack[ScanOptions]) -> Report:
     """Report on an artifact without loading it; see :meth:`safeload.Loader.scan`."""
-    return current().scan(source, policy=policy, keys=keys, limits=limits, context=context)
+    return current().scan(source, **options)
 
 
-def open_fernet(token: bytes | str, key: Any, **options: Any) -> Any:
+def open_fernet(
+    token: bytes | str, key: Any, *, codec: str = "pickle", ttl: int | None = None, **options: Unpack[FernetOptions]
+) -> Any:
     """Load the payload of a plain Fernet token; see :meth:`safeload.Loader.open_fernet`."""
-    return current().open_fernet(token, key, **options)
+    return current().open_fernet(token, key, codec=codec, ttl=ttl, **options)
 
 
-def load_many(sources: Iterable[Any], **options: Any) -> Batch:
+def load_many(sources: Iterable[Any], **options: Unpack[LoadManyOptions]) -> Batch:
     """Load many artifacts; see :meth:`safeload.Loader.load_many`."""
     return current().load_many(sources, **options)
 
 
-def scan_many(sources: Iterable[Any], **options: Any) -> Batch:
+def scan_many(sources: Iterable[Any], **options: Unpack[ScanManyOptions]) -> Batch:
     """Report on many artifacts; see :meth:`safeload.Loader.scan_many`."""
     return current().scan_many(sources, **options)
 
 
-def verify_many(sources: Iterable[Any], **options: Any) -> Batch:
+def verify_many(sources: Iterable[Any], **options: Unpack[VerifyManyOptions]) -> Batch:
     """Verify many envelopes; see :meth:`safeload.Loader.verify_many`."""
     return current().verify_many(sources, **options)
 
 
-def rekey_many(sources: Iterable[Any], new_key: Key | str, **options: Any) -> Batch:
+def rekey_many(sources: Iterable[Any], new_key: Key | str, **options: Unpack[ScanManyOptions]) -> Batch:
     """Seal many envelopes anew; see :meth:`safeload.Loader.rekey_many`."""
     return current().rekey_many(sources, new_key, **options)
 
 
-def dump_many(items: Iterable[tuple[Any, Any]], **options: Any) -> Batch:
+def dump_many(items: Iterable[tuple[Any, Any]], **options: Unpack[DumpManyOptions]) -> Batch:
     """Write many objects; see :meth:`safeload.Loader.dump_many`."""
     return current().dump_many(items, **options)
 
 
-def is_safe(source: Any, **options: Any) -> bool:
+@takes(ScanOptions)
+def is_safe(source: Any, **options: Unpack[ScanOptions]) -> bool:
     """Whether :func:`scan` finds ``source`` clean."""
     return scan(source, **options).verdict == "clean"
 
 
-def _document(function: Callable[..., Any], method: Callable[..., Any]) -> None:
+def _document(function: Any, method: Callable[..., Any]) -> None:
+    """Show of a function what its method says: the arguments (here ``source`` and ``target`` may be called ``file``), the text."""
+    signature = inspect.signature(method)
+    function.__signature__ = signature.replace(parameters=[*signature.parameters.values()][1:])
     function.__doc__ = method.__doc__
 
 

@@ -7,31 +7,29 @@ choose otherwise is to make another one, so no call can weaken what a later call
 from __future__ import annotations
 
 import os
-import pickle
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, Unpack
 
 from safeload.api.many import Many
-from safeload.audit import SILENT
-from safeload.formats.base import EncodeOptions, Part
-from safeload.limits import DEFAULT_LIMITS, Limits
+from safeload.api.options import FernetOptions, ReadOptions, ScanOptions, WriteOptions, names_of, takes
+from safeload.api.requests import auditor_of, bytes_of, limits_of, read_request, ring_of, write_request
+from safeload.pipeline.dump import dump, dumps
 from safeload.pipeline.load import load_bytes, load_file, load_path
 from safeload.pipeline.request import JudgeOptions, ReadRequest
 from safeload.policy import Policy, resolve_policy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
-    from datetime import timedelta
+    from collections.abc import Iterable, Iterator, Mapping
 
     from safeload.audit import Auditor
-    from safeload.envelope.keys import Key, KeyRing
+    from safeload.envelope.keys import KeyRing
     from safeload.findings import Report
+    from safeload.limits import Limits
     from safeload.program import Program
 
 __all__ = ["Loader", "Policy"]
 
-
-_NOTHING_GIVEN = (None, None, None, None, None, None, None, "ASCII", "strict")
+_READ, _SCAN, _FERNET = names_of(ReadOptions), names_of(ScanOptions), names_of(FernetOptions)
 
 
 class Loader(Many):
@@ -67,9 +65,9 @@ class Loader(Many):
     ) -> None:
         assign = object.__setattr__
         assign(self, "policy", resolve_policy(policy))
-        assign(self, "keys", _ring(keys))
-        assign(self, "audit", _auditor(audit))
-        assign(self, "limits", _limits(limits))
+        assign(self, "keys", ring_of(keys))
+        assign(self, "audit", auditor_of(audit))
+        assign(self, "limits", limits_of(limits))
         assign(self, "signers", signers)
         request = ReadRequest(JudgeOptions(self.policy, self.limits), self.keys, signers=signers)
         assign(self, "_defaults", (request, self.audit))
@@ -87,27 +85,8 @@ class Loader(Many):
             )
         return _remade, (self.policy, self.audit, self.limits, None if self.signers is None else dict(self.signers))
 
-    def load(
-        self,
-        source: Any,
-        *,
-        policy: Any = None,
-        keys: Any = None,
-        context: Any = None,
-        schema: Any = None,
-        limits: Limits | None = None,
-        audit: Any = None,
-        mmap: bool = False,
-        fix_imports: bool = True,
-        encoding: str = "ASCII",
-        errors: str = "strict",
-        buffers: Iterable[Any] | None = None,
-        arrays: str | None = None,
-        member: str | None = None,
-        index: Any = None,
-        kind: str | None = None,
-        version: int | None = None,
-    ) -> Any:
+    @takes(ReadOptions)
+    def load(self, source: Any, **options: Unpack[ReadOptions]) -> Any:
         """Load one artifact from a path or an open binary file.
 
         From a path the artifact must be all of the file. From an open file one artifact is read, and the position is
@@ -137,55 +116,22 @@ class Loader(Many):
             OSError: the file cannot be opened or read.
             TypeError, ValueError: an argument is wrong.
         """
-        request, auditor = self._choices(
-            policy, keys, audit, limits, context, schema, fix_imports, encoding, errors, buffers
-        )
-        if mmap or arrays is not None or member is not None or index is not None:
-            request = replace(request, part=Part(_arrays(arrays), member, index, bool(mmap)))
-        if kind is not None or version is not None:
-            _check_wanted(kind, version)
-            request = replace(request, kind=kind, version=version)
+        request, auditor = self._asked(options, _READ)
         with auditor.operation("load") as operation:
             if isinstance(source, (str, bytes, os.PathLike)):
                 return load_path(os.fsdecode(source), request, operation)
             return load_file(source, request, operation)
 
-    def loads(
-        self,
-        data: Any,
-        /,
-        *,
-        policy: Any = None,
-        keys: Any = None,
-        context: Any = None,
-        schema: Any = None,
-        limits: Limits | None = None,
-        audit: Any = None,
-        mmap: bool = False,
-        fix_imports: bool = True,
-        encoding: str = "ASCII",
-        errors: str = "strict",
-        buffers: Iterable[Any] | None = None,
-        arrays: str | None = None,
-        member: str | None = None,
-        index: Any = None,
-        kind: str | None = None,
-        version: int | None = None,
-    ) -> Any:
+    @takes(ReadOptions)
+    def loads(self, data: Any, /, **options: Unpack[ReadOptions]) -> Any:
         """Load one artifact from a bytes-like object, all of it; see :meth:`load`."""
         if type(data) is not bytes:
-            data = _as_bytes(data)
-        request, auditor = self._choices(
-            policy, keys, audit, limits, context, schema, fix_imports, encoding, errors, buffers
-        )
-        if mmap or arrays is not None or member is not None or index is not None:
-            request = replace(request, part=Part(_arrays(arrays), member, index, bool(mmap)))
-        if kind is not None or version is not None:
-            _check_wanted(kind, version)
-            request = replace(request, kind=kind, version=version)
+            data = bytes_of(data)
+        request, auditor = self._asked(options, _READ)
         with auditor.operation("load") as operation:
             return load_bytes(data, request, operation)
 
+    @takes(FernetOptions)
     def open_fernet(
         self,
         token: bytes | str,
@@ -193,10 +139,7 @@ class Loader(Many):
         *,
         codec: str = "pickle",
         ttl: int | None = None,
-        policy: Any = None,
-        schema: Any = None,
-        limits: Limits | None = None,
-        audit: Any = None,
+        **options: Unpack[FernetOptions],
     ) -> Any:
         """Load the payload of a plain Fernet token, as ``cryptography.fernet`` makes them.
 
@@ -219,31 +162,16 @@ class Loader(Many):
             raise ValueError(f"unknown codec {codec!r}; this version of safeload opens 'pickle' and 'raw'")
         from safeload.envelope import open_fernet
 
-        request, auditor = self._choices(policy, None, audit, limits, None, schema)
+        request, auditor = self._asked(options, _FERNET)
         with auditor.operation("load") as operation:
             with operation.child("decrypt"):
                 payload = open_fernet(token, key, ttl=ttl)
             if codec == "raw":
                 return payload
-            return load_bytes(payload, replace(request, keys=None), operation)
+            return load_bytes(payload, replace(request, keys=None), operation)  # who wrote it is known
 
-    def dump(
-        self,
-        obj: Any,
-        target: Any,
-        protocol: int | None = None,
-        *,
-        codec: str = "pickle",
-        key: Key | None = None,
-        context: Any = None,
-        schema: Any = None,
-        version: int = 0,
-        kind: str | None = None,
-        expires_in: float | timedelta | None = None,
-        fix_imports: bool = True,
-        buffer_callback: Callable[[Any], Any] | None = None,
-        compress: Any = None,
-    ) -> None:
+    @takes(WriteOptions, version=0)
+    def dump(self, obj: Any, target: Any, protocol: int | None = None, **options: Unpack[WriteOptions]) -> None:
         """Write ``obj`` to a path or an open binary file.
 
         Without a key: byte for byte what ``pickle.dump`` writes. With a key: an envelope, encrypted if the key's suite
@@ -272,82 +200,19 @@ class Loader(Many):
         is_path = isinstance(target, (str, bytes, os.PathLike))
         if not is_path and not callable(getattr(target, "write", None)):
             raise TypeError("file must have a 'write' attribute")
-        sealing = {"context": context, "version": version or _known(kind), "expires_in": expires_in, "kind": kind}
-        _check_dump(codec, key, sealing, compress)
-        if isinstance(target, str) and "://" in target:
-            from safeload.source.locations import RemoteFile, is_remote, local_path
-
-            if is_remote(target):
-                with RemoteFile(target) as file:
-                    self.dump(
-                        obj, file, protocol, codec=codec, key=key, schema=schema, fix_imports=fix_imports,
-                        buffer_callback=buffer_callback, compress=compress, **sealing,
-                    )  # fmt: skip
-                    file.commit()
-                return
-            target = local_path(target)
+        request = write_request(self.limits, protocol, options)
         with self.audit.operation("dump") as operation:
-            _validated(obj, schema, operation)
-            if codec != "pickle":
-                from safeload.pipeline.dump import write_encoded
+            dump(obj, os.fsdecode(target) if is_path else target, request, operation)
 
-                write_encoded(
-                    obj, codec, key=key, operation=operation, target=os.fsdecode(target) if is_path else target,
-                    request=EncodeOptions(self.limits, protocol, compress, fix_imports), **sealing,
-                )  # fmt: skip
-                return
-            if key is not None and is_path:
-                from safeload.pipeline.dump import sealed
-
-                sealed(
-                    obj, protocol, key=key, limits=self.limits, operation=operation, path=os.fsdecode(target),
-                    fix_imports=fix_imports, buffer_callback=buffer_callback, **sealing,
-                )  # fmt: skip
-                return
-            if key is not None or is_path:
-                data = self._dumped(obj, protocol, key, fix_imports, buffer_callback, sealing, operation)
-                if is_path:
-                    from safeload.source.atomic import AtomicFile
-
-                    with AtomicFile(os.fsdecode(target)) as file:
-                        file.write(data)
-                        file.commit()
-                else:
-                    target.write(data)
-                return
-            pickle.dump(obj, target, protocol, fix_imports=fix_imports, buffer_callback=buffer_callback)
-
-    def dumps(
-        self,
-        obj: Any,
-        protocol: int | None = None,
-        *,
-        codec: str = "pickle",
-        key: Key | None = None,
-        context: Any = None,
-        schema: Any = None,
-        version: int = 0,
-        kind: str | None = None,
-        expires_in: float | timedelta | None = None,
-        fix_imports: bool = True,
-        buffer_callback: Callable[[Any], Any] | None = None,
-        compress: Any = None,
-    ) -> bytes:
+    @takes(WriteOptions, version=0)
+    def dumps(self, obj: Any, protocol: int | None = None, **options: Unpack[WriteOptions]) -> bytes:
         """``obj`` as bytes; see :meth:`dump`."""
-        sealing = {"context": context, "version": version or _known(kind), "expires_in": expires_in, "kind": kind}
-        _check_dump(codec, key, sealing, compress)
+        request = write_request(self.limits, protocol, options)
         with self.audit.operation("dump") as operation:
-            _validated(obj, schema, operation)
-            if codec != "pickle":
-                from safeload.pipeline.dump import encoded_bytes
+            return dumps(obj, request, operation)
 
-                request = EncodeOptions(self.limits, protocol, compress, fix_imports)
-                return encoded_bytes(obj, codec, key=key, operation=operation, request=request, **sealing)
-            return self._dumped(obj, protocol, key, fix_imports, buffer_callback, sealing, operation)
-
-    def scan(
-        self, source: Any, *, policy: Any = None, keys: Any = None, limits: Limits | None = None, context: Any = None
-    ) -> Report:
+    @takes(ScanOptions)
+    def scan(self, source: Any, **options: Unpack[ScanOptions]) -> Report:
         """Everything that can be known about an artifact without loading it. Executes nothing.
 
         Args:
@@ -364,55 +229,26 @@ class Loader(Many):
         """
         from safeload.pipeline.scan import scan
 
-        request, auditor = self._choices(policy, keys, None, limits, context)
+        request, auditor = self._asked(options, _SCAN)
         with auditor.operation("scan") as operation:
             return scan(source, request, operation)
 
-    def _dumped(
-        self,
-        obj: Any,
-        protocol: int | None,
-        key: Any,
-        fix_imports: bool,
-        buffer_callback: Any,
-        sealing: dict[str, Any],
-        operation: Any,
-    ) -> bytes:
-        if key is None:
-            return pickle.dumps(obj, protocol, fix_imports=fix_imports, buffer_callback=buffer_callback)
-        from safeload.pipeline.dump import sealed
+    def changed(self, **choices: Any) -> Loader:
+        """A loader like this one, with other choices where they are given and not ``None``."""
+        given = {name: value for name, value in choices.items() if value is not None}
+        kept = {name: getattr(self, name) for name in ("policy", "keys", "audit", "limits", "signers")}
+        return type(self)(**{**kept, **given}) if given else self
 
-        return sealed(
-            obj, protocol, key=key, limits=self.limits, operation=operation, fix_imports=fix_imports,
-            buffer_callback=buffer_callback, **sealing,
-        )  # fmt: skip
+    def keyless(self, audit: Auditor) -> Loader:
+        """This loader without its keys, and with another trail: what may go into other processes."""
+        return type(self)(policy=self.policy, audit=audit, limits=self.limits, signers=self.signers)
 
-    def _choices(
-        self,
-        policy: Any,
-        keys: Any,
-        audit: Any,
-        limits: Limits | None,
-        context: Any = None,
-        schema: Any = None,
-        fix_imports: bool = True,
-        encoding: str = "ASCII",
-        errors: str = "strict",
-        buffers: Iterable[Any] | None = None,
-    ) -> tuple[ReadRequest, Auditor]:
-        """What one call works with: its own arguments where given, this loader's otherwise."""
-        if (policy, keys, audit, limits, context, schema, buffers, encoding, errors) == _NOTHING_GIVEN and fix_imports:
+    def _asked(self, options: Any, names: frozenset[str]) -> tuple[ReadRequest, Auditor]:
+        """The request of a call, and who records it."""
+        if not options:
             return self._defaults
-        judging = JudgeOptions(
-            self.policy if policy is None else resolve_policy(policy),
-            self.limits if limits is None else _limits(limits),
-            fix_imports=fix_imports,
-            encoding=encoding,
-            errors=errors,
-        )
-        ring = self.keys if keys is None else _ring(keys)
-        request = ReadRequest(judging, ring, context, self.signers, schema=schema, buffers=buffers)
-        return request, self.audit if audit is None else _auditor(audit)
+        audit = options.pop("audit", None) if "audit" in names else None
+        return read_request(self._defaults[0], options, names), self.audit if audit is None else auditor_of(audit)
 
 
 def _remade(policy: Policy, audit: Auditor, limits: Limits, signers: dict[str, Any] | None) -> Loader:
@@ -428,84 +264,3 @@ def _programs(paths: Iterable[str | os.PathLike[str]]) -> Iterator[Program]:
 
 
 Policy.set_tracer(_programs)
-
-
-def _ring(keys: Any) -> KeyRing | None:
-    if keys is None:
-        return None
-    from safeload.envelope.keys import as_ring
-
-    return as_ring(keys)
-
-
-def _auditor(audit: Any) -> Auditor:
-    if audit is None:
-        return SILENT
-    from safeload.audit import build
-
-    return build(audit)
-
-
-def _limits(limits: Limits | None) -> Limits:
-    if limits is None:
-        return DEFAULT_LIMITS
-    if not isinstance(limits, Limits):
-        raise TypeError(f"limits must be a safeload.Limits, not {type(limits).__name__}")
-    return limits
-
-
-def _as_bytes(data: Any) -> bytes:
-    if isinstance(data, str):
-        raise TypeError("a bytes-like object is required, not 'str'; to load a file by its name use load(path)")
-    return bytes(memoryview(data))
-
-
-def _arrays(arrays: str | None) -> str | None:
-    if arrays not in (None, "numpy"):
-        raise ValueError(f"arrays is 'numpy' or None, not {arrays!r}")
-    return arrays
-
-
-def _check_wanted(kind: str | None, version: int | None) -> None:
-    if kind is not None:
-        from safeload.validate.versions import check_kind
-
-        check_kind(kind)
-    if version is not None and (not isinstance(version, int) or isinstance(version, bool)):
-        raise TypeError(f"version is an int, not {type(version).__name__}")
-
-
-def _known(kind: str | None) -> int:
-    """The version that the migrations of ``kind`` lead to."""
-    if kind is None:
-        return 0
-    from safeload.validate.versions import check_kind, known_version
-
-    check_kind(kind)
-    return known_version(kind) or 0
-
-
-def _check_dump(codec: str, key: Any, sealing: dict[str, Any], compress: Any) -> None:
-    if codec != "pickle":
-        from safeload.formats.containers import codecs
-
-        if codec not in codecs():
-            raise ValueError(f"unknown codec {codec!r}; there are {', '.join(sorted(['pickle', *codecs()]))}")
-    elif compress is not None:
-        raise ValueError("compress= is for codecs that compress, and pickle does not; use codec='joblib'")
-    if key is not None:
-        from safeload.envelope.keys import Key
-
-        if not isinstance(key, Key):
-            raise TypeError(f"key must be a safeload.Key, not {type(key).__name__}; parse text with Key.parse(text)")
-        return
-    given = [name for name, value in sealing.items() if value]
-    if given:
-        raise ValueError(f"{', '.join(given)} needs an envelope, so pass key=... too")
-
-
-def _validated(obj: Any, schema: Any, operation: Any) -> None:
-    if schema is not None:
-        from safeload.pipeline.load import validated
-
-        validated(obj, schema, operation)

@@ -5,7 +5,9 @@ Only this file is imported with the loader; the rest comes with the first call.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
+
+from safeload.api.options import DumpManyOptions, LoadManyOptions, ScanManyOptions, VerifyManyOptions, takes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -48,7 +50,8 @@ class Many:
 
     __slots__ = ()
 
-    def load_many(self, sources: Iterable[Any], **options: Any) -> Batch:
+    @takes(LoadManyOptions)
+    def load_many(self, sources: Iterable[Any], **options: Unpack[LoadManyOptions]) -> Batch:
         """Load many artifacts.
 
         Objects come back from other processes and machines as pickles that joblib carries: from your own workers, after
@@ -66,7 +69,8 @@ class Many:
 
         return load_many(self, sources, **options)
 
-    def scan_many(self, sources: Iterable[Any], **options: Any) -> Batch:
+    @takes(ScanManyOptions)
+    def scan_many(self, sources: Iterable[Any], **options: Unpack[ScanManyOptions]) -> Batch:
         """Report on many artifacts without loading them; a result is ``ok`` if its artifact is clean.
 
         Args:
@@ -80,7 +84,8 @@ class Many:
 
         return scan_many(self, sources, **options)
 
-    def verify_many(self, sources: Iterable[Any], **options: Any) -> Batch:
+    @takes(VerifyManyOptions)
+    def verify_many(self, sources: Iterable[Any], **options: Unpack[VerifyManyOptions]) -> Batch:
         """Verify every byte of many envelopes, and keep nothing. A key that only verifies is enough.
 
         Args:
@@ -95,7 +100,8 @@ class Many:
 
         return verify_many(self, sources, **options)
 
-    def rekey_many(self, sources: Iterable[Any], new_key: Key | str, **options: Any) -> Batch:
+    @takes(ScanManyOptions)
+    def rekey_many(self, sources: Iterable[Any], new_key: Key | str, **options: Unpack[ScanManyOptions]) -> Batch:
         """Seal many envelopes with another key, in place, each after all of it was verified.
 
         Times, claims, version and context are kept; cosignatures are lost. Envelopes that have the key already are verified
@@ -113,7 +119,8 @@ class Many:
 
         return rekey_many(self, sources, new_key, **options)
 
-    def dump_many(self, items: Iterable[tuple[Any, Any]], **options: Any) -> Batch:
+    @takes(DumpManyOptions, version=0)
+    def dump_many(self, items: Iterable[tuple[Any, Any]], **options: Unpack[DumpManyOptions]) -> Batch:
         """Write many objects, each file whole or not at all.
 
         With ``resume``, a target that the journal says is complete, and that still is what was written, is skipped; whatever

@@ -19,11 +19,11 @@ from safeload.engine.feed import CodeFeed
 from safeload.engine.load.unpickler import RestrictedUnpickler
 from safeload.errors import FormatError
 from safeload.formats.detect import HEAD
-from safeload.pipeline.load import refuse_container
 from safeload.pipeline.rebuild import run, settle_class, users
-from safeload.pipeline.request import JudgeOptions, ReadRequest, require_signed
+from safeload.pipeline.request import JudgeOptions, ReadRequest
 from safeload.pipeline.shared_memo import MemoTracer
-from safeload.pipeline.signer import ENVELOPE, envelope_bytes, open_envelope, opened_stream, signer_options
+from safeload.pipeline.signer import envelope_bytes, open_envelope, opened_stream, signer_options
+from safeload.pipeline.stages import is_envelope, refuse_container
 from safeload.source.sources import BytesSource, source_for_file
 
 if TYPE_CHECKING:
@@ -100,10 +100,13 @@ class Unpickler:
         self._loading = True
         try:
             with self._loader.audit.operation("load") as operation:
+                # (1) One byte tells an envelope; a flow may not have a second one yet.
                 source.more(1)
-                if source.data[:1] == ENVELOPE:
+                # (2) Where there are keys, what is no envelope is refused here.
+                if is_envelope(source.data, self._request):
                     return self._load_envelope(source, operation)
-                require_signed(self._request)
+                # (3) Nobody has signed it: the policy of this object decides.
+                # (4) It is a pickle, or refused: several streams share a memo only in a file of pickles.
                 operation.set(container="pickle")
                 return self._load_stream(source, operation, self._request.buffers)
         finally:
@@ -115,6 +118,7 @@ class Unpickler:
         memo = self._memo
         head = bytes(source.data[:HEAD])
         persistent_load = users(self._own("persistent_load"))
+        # (5) Judged whole, together with what earlier streams have memoized.
         try:
             judgement = memo.tracer.judge(source, operation, buffers, persistent_load=persistent_load, whole=whole)
         except BaseException as error:
@@ -123,15 +127,19 @@ class Unpickler:
             if isinstance(error, FormatError):
                 refuse_container(head, error)
             raise
+        # (6) Loaded by the unpickler that has loaded the streams before.
         find_class = users(self._find_by_subclass) if self._own("find_class") else None
         with operation.child("load"):
             return memo.load(judgement, find_class, persistent_load)
 
     def _load_envelope(self, source: FileSource | FlowSource, operation: Operation) -> Any:
         """A verified envelope has its own signer, whose policy decides, and its own memo."""
+        # (2) Nothing of the payload is looked at before it is authentic.
         data = envelope_bytes(source, self._options.limits, whole=False)
         opened = open_envelope(data, self._request, operation)
-        options = signer_options(opened, self._request, self._options)
+        # (3) What the signer may do is what its key's entry says, and its manifest.
+        options = signer_options(opened, self._request)
+        # (4) The envelope says what its payload is; this class takes pickles.
         stream, buffers = opened_stream(opened, self._request, options)
         self._memo = _Memo(options)
         try:

@@ -37,7 +37,7 @@ def _own_code() -> frozenset[CodeType]:
         RestrictedUnpickler.find_class,
         Unpickler.find_class,
         work.Packed.open,  # what comes from our own processes
-        work._opened.__wrapped__,  # noqa: SLF001
+        work.opened.__wrapped__,
     )
     return frozenset(function.__code__ for function in functions)
 

@@ -305,7 +305,7 @@ class ContainerWalk:
         """Whether something else may follow a stream: only in an open file that it is the rest of, not inside of a container."""
         if self.request.whole or examined is not self._outermost:
             return False
-        return stream.blob is examined.blob or hasattr(examined.split, "before_streams")
+        return stream.blob is examined.blob or examined.before_streams() is not None
 
 
 def _unanswered(_pid: Any) -> NoReturn:

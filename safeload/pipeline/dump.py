@@ -1,29 +1,34 @@
 """Writing artifacts: exactly what pickle writes, or that in an envelope with the writer's manifest.
 
-Rule: what is sealed was judged first. The manifest lists every operation of the stream, so a reader loads nothing that
-its writer did not know of.
+    (1) validate     the object against the schema
+    (2) encode       it by its codec; of a pickle, list the operations (the manifest)
+    (3) seal         payload and claims in an envelope, if there is a key
+    (4) write        a file as a whole, or not at all
+
+Rule: what is sealed was traced first. The manifest lists every operation of the stream; without it a reader would load whatever
+a reduce method of the object has put there, on the word of a writer who never saw it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from safeload.engine.census import take_census
-from safeload.engine.trace import Tracer
-from safeload.formats.oob import join_buffers
-from safeload.program import Program
+from safeload.pipeline.load import validated
 from safeload.source.sources import BytesSource
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable, Iterator
 
     from safeload.audit import Operation
-    from safeload.formats.base import EncodeOptions
     from safeload.limits import Limits
+    from safeload.pipeline.request import WriteRequest
+    from safeload.program import Program
 
-__all__ = ["encoded_bytes", "manifest_claims", "pickled_parts", "sealed", "write_encoded"]
+__all__ = ["dump", "dumps", "manifest_claims"]
 
 _PICKLE, _PICKLE_WITH_BUFFERS = 1, 2
 _PRIVATE = 0x8000  # codecs from here on are named in the claims
@@ -32,14 +37,131 @@ _OUT_OF_BAND = 1 << 12
 _HIGHEST = 5
 
 
-def pickled_parts(
-    obj: Any, protocol: int | None, *, fix_imports: bool, buffer_callback: Callable[[Any], Any] | None
-) -> tuple[int, list[Any], bytes, list[Any]]:
-    """Pickle ``obj`` for an envelope.
+class _Payload(NamedTuple):
+    """What a codec has written: the codec's number, the payload in pieces, and what is claimed of it."""
 
-    Returns:
-        The codec, the payload's parts, the stream, and its buffers. Arrays leave the stream if the protocol allows it.
-    """
+    codec: int
+    parts: list[Any]
+    claims: dict[str, Any] | None = None
+
+
+def dump(obj: Any, target: Any, request: WriteRequest, operation: Operation) -> None:
+    """Write ``obj`` to a path or URL (``str``), or to an open binary file."""
+    if isinstance(target, str) and "://" in target:
+        from safeload.source.locations import RemoteFile, is_remote, local_path
+
+        if is_remote(target):
+            with RemoteFile(target) as file:
+                dump(obj, file, request, operation)
+                file.commit()
+            return
+        target = local_path(target)
+    # (1) Nothing is written of an object that its own readers would refuse.
+    validated(obj, request.schema, operation)
+    if request.codec == "pickle" and request.key is None and not isinstance(target, str):
+        # (2) (4) As pickle does it: in frames as they are made, so that a large object is not in memory twice.
+        encode = request.encode
+        pickle.dump(
+            obj, target, encode.protocol, fix_imports=encode.fix_imports, buffer_callback=request.buffer_callback
+        )
+        return
+    # (2) Of a pickle that will be sealed, what it does is listed too.
+    payload = _encoded(obj, request)
+    # (3) (4) An envelope is written as it is sealed; a file is whole, or as it was.
+    if request.key is None:
+        _write(payload.parts, target)
+        return
+    with _sealing(request, operation):
+        if isinstance(target, str):
+            from safeload.envelope import seal_path
+
+            seal_path(target, payload.parts, request.key, **_said(payload, request))
+        else:
+            target.write(_sealed(payload, request))
+
+
+def dumps(obj: Any, request: WriteRequest, operation: Operation) -> bytes:
+    """``obj`` as bytes."""
+    # (1) Nothing is written of an object that its own readers would refuse.
+    validated(obj, request.schema, operation)
+    # (2) Of a pickle that will be sealed, what it does is listed too.
+    payload = _encoded(obj, request)
+    # (3) Payload and claims together: neither can be exchanged.
+    if request.key is None:
+        return b"".join(payload.parts)  # of a single bytes object that is the object itself
+    with _sealing(request, operation):
+        return _sealed(payload, request)
+
+
+@contextlib.contextmanager
+def _sealing(request: WriteRequest, operation: Operation) -> Iterator[None]:
+    """The operations that sealing leaves in a trail."""
+    key = request.key
+    assert key is not None  # noqa: S101 - asked by the callers
+    with operation.child("seal") as stage, operation.child("key", action="sign", key_id=key.key_id):
+        if stage.recording:
+            stage.set(key_id=key.key_id, suite=key.suite)
+        yield
+
+
+def _sealed(payload: _Payload, request: WriteRequest) -> bytes:
+    from safeload.envelope import seal
+
+    parts = payload.parts[0] if len(payload.parts) == 1 else payload.parts
+    return seal(parts, request.key, **_said(payload, request))
+
+
+def _said(payload: _Payload, request: WriteRequest) -> dict[str, Any]:
+    """What the envelope says of its payload; the kind is a claim (see :mod:`safeload.validate.versions`)."""
+    claims = payload.claims
+    return {
+        "codec": payload.codec,
+        "claims": claims if request.kind is None else {**(claims or {}), "payload": request.kind},
+        "context": request.context,
+        "version": request.version,
+        "expires_in": request.expires_in,
+    }
+
+
+def _write(parts: Iterable[Any], target: Any) -> None:
+    if not isinstance(target, str):
+        for part in parts:
+            target.write(part)
+        return
+    from safeload.source.atomic import AtomicFile
+
+    with AtomicFile(target) as file:
+        for part in parts:
+            file.write(part)
+        file.commit()
+
+
+def _encoded(obj: Any, request: WriteRequest) -> _Payload:
+    encode = request.encode
+    if request.codec == "pickle":
+        if request.key is not None:
+            return _pickled(obj, request)
+        data = pickle.dumps(
+            obj, encode.protocol, fix_imports=encode.fix_imports, buffer_callback=request.buffer_callback
+        )
+        return _Payload(_PICKLE, [data])
+    from safeload.formats.containers import codecs
+
+    codec = codecs()[request.codec]
+    if codec.code and request.key is None:
+        raise ValueError(
+            f"codec={codec.name!r} writes pickles that carry code, and nobody may load those unsigned: pass key=..., and give that "
+            'key the grant in the reader\'s ring: KeyEntry(key, grants={"code"})'
+        )
+    parts = list(codec.encode(obj, encode))
+    if codec.reads is not None:
+        return _Payload(codec.number, parts, {"codec": codec.name} if codec.number >= _PRIVATE else None)
+    claims = manifest_claims(b"".join(parts), encode.limits, fix_imports=encode.fix_imports)
+    return _Payload(codec.number, parts, claims or None)
+
+
+def _pickled(obj: Any, request: WriteRequest) -> _Payload:
+    """A pickle for an envelope, with its manifest. Arrays leave the stream if the protocol allows it."""
     views: list[memoryview] = []
 
     def keep(buffer: pickle.PickleBuffer) -> bool:
@@ -52,17 +174,19 @@ def pickled_parts(
         views.append(view)
         return False
 
-    if protocol is None:
-        protocol = _HIGHEST
-    elif protocol < 0:
+    encode, callback = request.encode, request.buffer_callback
+    protocol = _HIGHEST if encode.protocol is None else encode.protocol
+    if protocol < 0:
         protocol = pickle.HIGHEST_PROTOCOL
-    if buffer_callback is not None or protocol < _HIGHEST:
-        stream = pickle.dumps(obj, protocol, fix_imports=fix_imports, buffer_callback=buffer_callback)
-        return _PICKLE, [stream], stream, []
-    stream = pickle.dumps(obj, protocol, fix_imports=fix_imports, buffer_callback=keep)
+    own = callback is None and protocol >= _HIGHEST
+    stream = pickle.dumps(obj, protocol, fix_imports=encode.fix_imports, buffer_callback=keep if own else callback)
+    buffers: list[Any] = [*views] or ([b""] * stream.count(b"\x97") if callback is not None else [])
+    claims = manifest_claims(stream, encode.limits, buffers, fix_imports=encode.fix_imports) or None
     if not views:
-        return _PICKLE, [stream], stream, []
-    return _PICKLE_WITH_BUFFERS, join_buffers(stream, views), stream, views
+        return _Payload(_PICKLE, [stream], claims)
+    from safeload.formats.oob import join_buffers
+
+    return _Payload(_PICKLE_WITH_BUFFERS, join_buffers(stream, views), claims)
 
 
 def manifest_claims(
@@ -78,6 +202,9 @@ def manifest_claims(
     census = take_census(BytesSource(stream), limits, buffers)
     if not census.has_code:
         return {}
+    from safeload.engine.trace import Tracer
+    from safeload.program import Program
+
     tracer = Tracer(limits, fix_imports=fix_imports, encoding="latin1", makes_classes=True)
     tracer.trace(census.code, census.protocol, census.buffers)
     program = Program.of(tracer.uses)
@@ -93,137 +220,3 @@ def _versions(program: Program) -> dict[str, str]:
         if isinstance(version, str):
             versions[package] = version[:64]
     return versions
-
-
-def sealed(
-    obj: Any,
-    protocol: int | None,
-    *,
-    key: Any,
-    limits: Limits,
-    operation: Operation,
-    path: str | None = None,
-    fix_imports: bool = True,
-    buffer_callback: Callable[[Any], Any] | None = None,
-    kind: str | None = None,
-    **sealing: Any,
-) -> bytes:
-    """``obj`` as a pickle in an envelope.
-
-    Returns:
-        The envelope; ``b""`` if it went to the file at ``path``, which is replaced as a whole.
-    """
-    from safeload.envelope import seal, seal_path
-
-    codec, parts, claims = _prepared(obj, protocol, limits, fix_imports=fix_imports, buffer_callback=buffer_callback)
-    claims = _with_kind(claims, kind)
-    with operation.child("seal") as stage, operation.child("key", action="sign", key_id=key.key_id):
-        if stage.recording:
-            stage.set(key_id=key.key_id, suite=key.suite)
-        if path is not None:
-            seal_path(path, parts, key, codec=codec, claims=claims, **sealing)
-            return b""
-        payload = parts[0] if len(parts) == 1 else parts
-        return seal(payload, key, codec=codec, claims=claims, **sealing)
-
-
-def _prepared(
-    obj: Any,
-    protocol: int | None,
-    limits: Limits,
-    *,
-    fix_imports: bool,
-    buffer_callback: Callable[[Any], Any] | None,
-) -> tuple[int, list[Any], dict[str, Any] | None]:
-    codec, parts, stream, views = pickled_parts(obj, protocol, fix_imports=fix_imports, buffer_callback=buffer_callback)
-    buffers = views or ([b""] * stream.count(b"\x97") if buffer_callback is not None else ())
-    return codec, parts, manifest_claims(stream, limits, buffers, fix_imports=fix_imports) or None
-
-
-def encoded_bytes(
-    obj: Any,
-    codec: str,
-    *,
-    key: Any,
-    operation: Operation,
-    request: EncodeOptions,
-    kind: str | None = None,
-    **sealing: Any,
-) -> bytes:
-    """``obj`` as another codec than pickle writes it, in an envelope if there is a key."""
-    number, parts, claims = _encoded(obj, codec, key, request)
-    if key is None:
-        return b"".join(parts)
-    from safeload.envelope import seal
-
-    claims = _with_kind(claims, kind)
-    with operation.child("seal") as stage, operation.child("key", action="sign", key_id=key.key_id):
-        if stage.recording:
-            stage.set(key_id=key.key_id, suite=key.suite)
-        return seal(parts, key, codec=number, claims=claims, **sealing)
-
-
-def write_encoded(
-    obj: Any,
-    codec: str,
-    *,
-    key: Any,
-    operation: Operation,
-    target: Any,
-    request: EncodeOptions,
-    kind: str | None = None,
-    **sealing: Any,
-) -> None:
-    """:func:`encoded_bytes` to a path, which is replaced as a whole, or to an open file."""
-    number, parts, claims = _encoded(obj, codec, key, request)
-    if key is None:
-        _write_parts(parts, target)
-        return
-    from safeload.envelope import seal, seal_path
-
-    claims = _with_kind(claims, kind)
-    with operation.child("seal") as stage, operation.child("key", action="sign", key_id=key.key_id):
-        if stage.recording:
-            stage.set(key_id=key.key_id, suite=key.suite)
-        if isinstance(target, str):
-            seal_path(target, parts, key, codec=number, claims=claims, **sealing)
-        else:
-            target.write(seal(parts, key, codec=number, claims=claims, **sealing))
-
-
-def _with_kind(claims: dict[str, Any] | None, kind: str | None) -> dict[str, Any] | None:
-    """The claims, with the kind of the payload if it has one (see :mod:`safeload.validate.versions`)."""
-    return claims if kind is None else {**(claims or {}), "payload": kind}
-
-
-def _write_parts(parts: Iterable[Any], target: Any) -> None:
-    if not isinstance(target, str):
-        for part in parts:
-            target.write(part)
-        return
-    from safeload.source.atomic import AtomicFile
-
-    with AtomicFile(target) as file:
-        for part in parts:
-            file.write(part)
-        file.commit()
-
-
-def _encoded(obj: Any, name: str, key: Any, request: EncodeOptions) -> tuple[int, list[Any], dict[str, Any] | None]:
-    """The codec's number, the payload's parts, and the claims: a manifest where the payload is a pickle stream."""
-    from safeload.formats.containers import codecs
-
-    codec = codecs()[name]
-    if codec.code and key is None:
-        raise ValueError(
-            f"codec={name!r} writes pickles that carry code, and nobody may load those unsigned: pass key=..., and give that "
-            'key the grant in the reader\'s ring: KeyEntry(key, grants={"code"})'
-        )
-    parts = list(codec.encode(obj, request))
-    if codec.reads is not None:
-        return codec.number, parts, {"codec": name} if codec.number >= _PRIVATE else None
-    return (
-        codec.number,
-        parts,
-        manifest_claims(b"".join(parts), request.limits, fix_imports=request.fix_imports) or None,
-    )

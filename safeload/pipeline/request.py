@@ -11,16 +11,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from safeload.errors import LimitExceededError, MissingKeyError, VersionError
-from safeload.formats.base import WHOLE, Part
+from safeload.formats.base import WHOLE, EncodeOptions, Part
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from datetime import timedelta
 
-    from safeload.envelope.keys import KeyRing
+    from safeload.envelope.keys import Key, KeyRing
     from safeload.limits import Limits, Spending
     from safeload.policy import Policy
 
-__all__ = ["JudgeOptions", "ReadRequest", "check_size", "no_parts", "require_signed"]
+__all__ = ["JudgeOptions", "ReadRequest", "WriteRequest", "check_size", "no_parts", "require_signed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +102,30 @@ class ReadRequest:
     def limits(self) -> Limits:
         """The bounds of this call; a signer does not widen them."""
         return self.judging.limits
+
+
+@dataclass(frozen=True, slots=True)
+class WriteRequest:
+    """What a dump asks for.
+
+    Attributes:
+        encode: what concerns the codec.
+        codec: its name.
+        key: what the envelope is sealed with; ``None`` for no envelope.
+        context, version, kind, expires_in: what the envelope says.
+        schema: what the object must match.
+        buffer_callback: as for ``pickle.dump``.
+    """
+
+    encode: EncodeOptions
+    codec: str = "pickle"
+    key: Key | None = None
+    context: Any = None
+    version: int = 0
+    kind: str | None = None
+    expires_in: float | timedelta | None = None
+    schema: Any = None
+    buffer_callback: Callable[[Any], Any] | None = None
 
 
 def require_signed(request: ReadRequest) -> None:

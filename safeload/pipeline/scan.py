@@ -1,11 +1,17 @@
-"""Scanning: the way of an artifact, stopped before the load. It cannot load.
+"""Scanning: the stages of :mod:`safeload.pipeline.stages` up to the fifth. What rebuilds cannot be imported from here.
 
-Rule: a scan never raises for what is in an artifact; whatever cannot be judged is said in the report, and is not clean.
+    (1) read         the bytes, to their end
+    (2) open         an envelope is authenticated if there are keys; without them the report says that it is one
+    (3) signer       whose policy, grants and manifest judge from here on
+    (4) detect       the container, by the bytes, or by what the envelope says
+    (5) judge        every stream and every member
+
+Rule: a scan never raises for what is in an artifact. Whatever cannot be judged is said in the report, and is not clean; a scan
+that raised could be kept from reporting the next file by a broken one.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +19,10 @@ from safeload.errors import FormatError, PolicyError, SafeloadError
 from safeload.findings import Finding, Report, Severity, Verdict
 from safeload.formats.base import WHOLE
 from safeload.pipeline.container import ContainerWalk
-from safeload.pipeline.load import open_artifact
 from safeload.pipeline.request import JudgeOptions, check_size
 from safeload.pipeline.sequence import broken_judgement, finding_of, judged_stream
-from safeload.pipeline.signer import ENVELOPE, is_pickled, open_envelope, opened_stream, payload_format, signer_options
+from safeload.pipeline.signer import is_pickled, open_envelope, opened_stream, payload_format, signer_options
+from safeload.pipeline.stages import ENVELOPE, open_artifact, record_digest
 from safeload.pipeline.verdict import report_of
 from safeload.source.blob import Blob, FileBlob, MemoryBlob
 from safeload.source.sources import FileSource, source_for_file
@@ -42,7 +48,7 @@ def scan(source: Any, request: ReadRequest, operation: Operation) -> Report:
             with open_artifact(source, request.limits.max_artifact_bytes) as file:
                 return _scan_file(file, path, request, operation)
         except SafeloadError as error:
-            return Report(*_of_error(error), path=path)
+            return _report_of_error(error, path=path)
     if hasattr(source, "read"):
         return _scan_file(source, "", request, operation)
     return _scan_blob(MemoryBlob(bytes(memoryview(source))), "", request, operation)
@@ -52,33 +58,100 @@ def _scan_file(file: Any, path: str, request: ReadRequest, operation: Operation)
     """Scan an open file to its end; one that can be read at random access stays where it is."""
     try:
         reader = source_for_file(file)
-        limit = request.limits.max_artifact_bytes
-        blob: Blob = FileBlob(file) if isinstance(reader, FileSource) else MemoryBlob(reader.rest(limit))
-        check_size(blob.size, request.limits)
+        limits = request.limits
+        blob: Blob = (
+            FileBlob(file) if isinstance(reader, FileSource) else MemoryBlob(reader.rest(limits.max_artifact_bytes))
+        )
+        check_size(blob.size, limits)
         report = _scan_blob(blob, path, request, operation)
         blob.unchanged()
     except SafeloadError as error:
-        return Report(*_of_error(error), path=path)
+        return _report_of_error(error, path=path)
     if isinstance(blob, FileBlob):
         file.seek(0, os.SEEK_END)
     return report
 
 
 def _scan_blob(blob: Blob, path: str, request: ReadRequest, operation: Operation) -> Report:
-    digest = hashlib.sha256()
-    for chunk in blob.chunks():
-        digest.update(chunk)
-    facts: dict[str, Any] = {"path": path, "sha256": digest.hexdigest(), "size": blob.size}
-    if operation.recording:
-        operation.set(sha256=facts["sha256"], size=blob.size)
+    # (1) The report names the digest of the bytes that were looked at.
+    facts: dict[str, Any] = {"path": path, "sha256": record_digest(blob, operation), "size": blob.size}
+    # (2) An envelope is asked for by nobody: a scan reports what there is.
     if blob.head(1) == ENVELOPE:
         report = _scan_envelope(blob.read(0, blob.size), request, operation, facts)
     else:
+        # (3) Nobody has signed it: the caller's policy decides.
+        # (4) (5) The walk detects, as it does for each member, and judges.
         walk = ContainerWalk(request.part, request.judging, operation, loading=False)
         report = walk.examine(blob).report(**facts)
     if operation.recording:
         operation.set(verdict=report.verdict, findings=report.findings, container=report.container)
     return report
+
+
+def _scan_envelope(data: bytes, request: ReadRequest, operation: Operation, facts: dict[str, Any]) -> Report:
+    facts = {**facts, "container": "envelope", "envelope": _unverified(data)}
+    if request.keys is None:
+        message = "a signed envelope; its payload was not looked at, because no keys were given to verify it"
+        finding = Finding("envelope.no-keys", Severity.MEDIUM, message, verdict=Verdict.SKIPPED)
+        return Report(Verdict.SKIPPED, (finding,), **facts)
+    try:
+        # (2) Nothing of the payload is looked at before it is authentic.
+        opened = open_envelope(data, request, operation)
+        # (3) What the signer may do is what its key's entry says, and its manifest.
+        judging = signer_options(opened, request)
+        facts["envelope"] = envelope_facts(opened)
+        # (4) The envelope says what its payload is.
+        if is_pickled(opened):
+            payload, buffers = opened_stream(opened, request, judging)
+        else:
+            form = payload_format(opened, judging)
+            # (5) Every stream and every member.
+            walk = ContainerWalk(request.part, judging, operation, loading=False, spills=not opened.suite.encrypts)
+            return walk.examine(MemoryBlob(opened.payload), known=form).report(**facts)
+    except SafeloadError as error:
+        return _report_of_error(error, **facts)
+    # (5) The one stream that the payload is.
+    try:
+        judgement = judged_stream(MemoryBlob(payload), 0, judging, operation, buffers=buffers)
+        if judgement.census.size != len(payload):
+            raise FormatError("bytes follow the pickle in the envelope", code="format.trailing")
+    except SafeloadError as error:
+        broken = broken_judgement(error, judging)
+        return report_of([broken] if broken else [], findings=[finding_of(error, "payload")], **facts)
+    return report_of([judgement], **facts)
+
+
+def _unverified(data: bytes) -> dict[str, Any] | None:
+    """What an envelope's prelude says before anything is verified; ``None`` if it makes no sense."""
+    from safeload.envelope import inspect_prelude
+
+    try:
+        return {"verified": False, **inspect_prelude(data)}
+    except SafeloadError:
+        return None
+
+
+def envelope_facts(opened: Opened) -> dict[str, Any]:
+    """What is known about a verified envelope, without its payload."""
+    return {
+        "verified": True,
+        "key_id": opened.key_id.hex(),
+        "label": opened.entry.label,
+        "suite": opened.suite.label,
+        "layout": opened.layout.name.lower(),
+        "codec": opened.codec_name,
+        "version": opened.version,
+        "created_us": opened.created_us,
+        "expires_us": opened.expires_us,
+        "payload_size": opened.size,
+        "claims": opened.claims,
+    }
+
+
+def _report_of_error(error: SafeloadError, **facts: Any) -> Report:
+    """The report of an artifact about which nothing is known but why it could not be judged."""
+    finding = finding_of(error)
+    return Report(finding.verdict, (finding,), **facts)
 
 
 def programs(path: str | os.PathLike[str]) -> list[Program]:
@@ -121,59 +194,3 @@ def _judgements(examined: JudgedArtifact) -> Iterator[Judgement]:
     for member in examined.members:
         if not member.report().is_no_artifact:
             yield from _judgements(member)
-
-
-def _scan_envelope(data: bytes, request: ReadRequest, operation: Operation, facts: dict[str, Any]) -> Report:
-    from safeload.envelope import inspect_prelude
-
-    try:
-        seen: dict[str, Any] | None = {"verified": False, **inspect_prelude(data)}
-    except SafeloadError:
-        seen = None
-    facts = {**facts, "container": "envelope", "envelope": seen}
-    if request.keys is None:
-        message = "a signed envelope; its payload was not looked at, because no keys were given to verify it"
-        finding = Finding("envelope.no-keys", Severity.MEDIUM, message, verdict=Verdict.SKIPPED)
-        return Report(Verdict.SKIPPED, (finding,), **facts)
-    try:
-        opened = open_envelope(data, request, operation)
-        signed = signer_options(opened, request, request.judging)
-        facts["envelope"] = envelope_facts(opened)
-        if not is_pickled(opened):
-            walk = ContainerWalk(request.part, signed, operation, loading=False, spills=not opened.suite.encrypts)
-            known = payload_format(opened, signed)
-            examined = walk.examine(MemoryBlob(opened.payload), known=known)
-            return examined.report(**facts)
-        payload, buffers = opened_stream(opened, request, signed)
-    except SafeloadError as error:
-        return Report(*_of_error(error), **facts)
-    try:
-        judgement = judged_stream(MemoryBlob(payload), 0, signed, operation, buffers=buffers)
-        if judgement.census.size != len(payload):
-            raise FormatError("bytes follow the pickle in the envelope", code="format.trailing")
-    except SafeloadError as error:
-        broken = broken_judgement(error, signed)
-        return report_of([broken] if broken else [], findings=[finding_of(error, "payload")], **facts)
-    return report_of([judgement], **facts)
-
-
-def envelope_facts(opened: Opened) -> dict[str, Any]:
-    """What is known about a verified envelope, without its payload."""
-    return {
-        "verified": True,
-        "key_id": opened.key_id.hex(),
-        "label": opened.entry.label,
-        "suite": opened.suite.label,
-        "layout": opened.layout.name.lower(),
-        "codec": opened.codec_name,
-        "version": opened.version,
-        "created_us": opened.created_us,
-        "expires_us": opened.expires_us,
-        "payload_size": opened.size,
-        "claims": opened.claims,
-    }
-
-
-def _of_error(error: SafeloadError) -> tuple[Verdict, tuple[Finding, ...]]:
-    finding = finding_of(error)
-    return finding.verdict, (finding,)

@@ -26,11 +26,9 @@ if TYPE_CHECKING:
     from safeload.source.sources import FileSource, FlowSource
     from safeload.validate.versions import Plan
 
-__all__ = ["ENVELOPE", "decrypts_of", "envelope_bytes", "is_pickled", "open_envelope", "opened_stream", "payload_format", "planned",
+__all__ = ["decrypts_of", "envelope_bytes", "is_pickled", "open_envelope", "opened_stream", "payload_format", "planned",
            "signer_options"]  # fmt: skip
 
-# First byte of the envelope's magic: no pickle opcode and no UTF-8.
-ENVELOPE = b"\xf5"
 _SUITE_AT = 9
 _ENCRYPTING = frozenset({2, 3, 5})
 _PICKLE, _PICKLE_WITH_BUFFERS = 1, 2
@@ -44,7 +42,7 @@ def decrypts_of(head: bytes) -> bool:
 def open_envelope(
     source: Any, request: ReadRequest, operation: Operation, *, whole: bool = True, decrypts: bool | None = None
 ) -> Opened:
-    """Verify, and decrypt, an envelope: in memory (bytes), or in a file that stands at its start."""
+    """Verify, and decrypt, an envelope (stage 2): in memory (bytes), or in a file that stands at its start."""
     if request.keys is None:
         raise MissingKeyError(
             "this is a signed envelope and no keys were given; pass keys=KeyRing.from_env(...) or another key ring",
@@ -91,15 +89,15 @@ def envelope_bytes(source: FileSource | FlowSource, limits: Limits, *, whole: bo
     return taken[0]
 
 
-def signer_options(opened: Opened, request: ReadRequest, options: JudgeOptions) -> JudgeOptions:
-    """The options for a verified signer: its own policy, its grants, and what its manifest admits."""
-    policy = _signer_policy(opened, request, options.policy)
+def signer_options(opened: Opened, request: ReadRequest) -> JudgeOptions:
+    """The options for a verified signer (stage 3): its own policy, its grants, and what its manifest admits."""
+    policy = _signer_policy(opened, request, request.judging.policy)
     manifest = opened.claims.get("manifest")
     if manifest is not None:
         if not isinstance(manifest, list) or not all(isinstance(line, str) for line in manifest):
             raise FormatError("the envelope's manifest is not a list of operations", code="envelope.manifest")
         manifest = tuple(manifest)
-    return replace(options, policy=policy, manifest=manifest, signed=True)
+    return replace(request.judging, policy=policy, manifest=manifest, signed=True)
 
 
 def _signer_policy(opened: Opened, request: ReadRequest, policy: Policy) -> Policy:

@@ -1,6 +1,6 @@
-"""What is known of an artifact that was taken apart: its report, whether it is clean, and its object.
+"""What is known of an artifact that was taken apart: a tree of judgements, its report, and whether all of it is clean.
 
-Rule: the object is rebuilt from what was judged, and only if all of it is clean.
+Rule: it can only say what was found. What makes an object of it is :mod:`safeload.pipeline.assemble`, which a scan cannot reach.
 """
 
 from __future__ import annotations
@@ -8,18 +8,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from safeload.errors import FormatError, LoadError, SafeloadError
+from safeload.errors import FormatError, SafeloadError
 from safeload.findings import Finding, Report, Severity, Verdict, worst_verdict
-from safeload.pipeline.joblib.walk import load_arrays
-from safeload.pipeline.rebuild import load_code, load_data
 from safeload.pipeline.sequence import finding_of, internal_error
 from safeload.pipeline.summary import Summary, digest_of
 from safeload.pipeline.verdict import refusal, report_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator
 
-    from safeload.audit import Operation
     from safeload.formats.base import Split
     from safeload.pipeline.request import JudgeOptions
     from safeload.pipeline.verdict import Judgement
@@ -137,54 +134,28 @@ class JudgedArtifact:
                 raise part.error
         raise refusal(self.report())
 
+    def before_streams(self) -> int | None:
+        """The bytes before its streams, if it ends with the last of them; ``None`` if it is all of its blob."""
+        split = self.split
+        if split is None or (len(split.streams) == 1 and split.streams[0].blob is self.blob):
+            return 0
+        before: int | None = getattr(split, "before_streams", None)
+        return before
+
+    @property
+    def end(self) -> int:
+        """Where it ends in its blob; what follows in an open file is somebody else's."""
+        before = self.before_streams()
+        if before is None:
+            return self.blob.size
+        return before + sum(judgement.census.size for judgement in self.judgements)
+
     def parts(self) -> Iterator[JudgedArtifact | Summary]:
         """The artifact and everything in it; of what was summed up only the first error."""
         yield self
         yield from self.summaries
         for member in self.members:
             yield from member.parts()
-
-    def rebuild(self, operation: Operation) -> Any:
-        """The object.
-
-        Raises:
-            SafeloadError: it is not clean, or the bytes turn out not to be what they announced.
-        """
-        self.refuse()
-        with operation.child("load"):
-            return self.rebuilt()
-
-    def rebuilt(self) -> Any:
-        """The object of an artifact that :meth:`refuse` has let pass."""
-        if self.split is None:
-            return self.stream(0)
-        try:
-            return self.split.rebuild(self)
-        except SafeloadError:
-            raise
-        except Exception as error:
-            raise LoadError.wrap(error) from error
-
-    def stream(
-        self,
-        index: int,
-        *,
-        persistent_load: Callable[[Any], Any] | None = None,
-        substitutes: Mapping[str, Any] | None = None,
-    ) -> Any:
-        """See :class:`~safeload.formats.base.Parts`."""
-        judgement = self.judgements[index]
-        options = replace(self.options[index], persistent_load=persistent_load)
-        stream = self.split.streams[index] if self.split is not None else None
-        if stream is not None and stream.arrays:
-            return load_arrays(judgement, options, stream.blob, mmap=self.mmap)
-        if judgement.census.has_code:
-            return load_code(judgement, options, substitutes)
-        return load_data(judgement.census, options)
-
-    def member(self, index: int) -> Any:
-        """See :class:`~safeload.formats.base.Parts`."""
-        return self.members[index].rebuilt()
 
 
 def no_artifact(what: str) -> Finding:

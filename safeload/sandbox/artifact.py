@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from safeload.errors import FormatError, PolicyError
 from safeload.findings import Verdict
-from safeload.pipeline.load import open_artifact
-from safeload.pipeline.request import check_size, require_signed
+from safeload.pipeline.request import check_size
 from safeload.pipeline.scan import scan
-from safeload.pipeline.signer import ENVELOPE, is_pickled, open_envelope, opened_stream, payload_format, signer_options
+from safeload.pipeline.signer import is_pickled, open_envelope, opened_stream, payload_format, signer_options
+from safeload.pipeline.stages import is_envelope, open_artifact
 from safeload.sandbox.libraries import modules_for
 from safeload.source.sources import source_for_file
 
@@ -79,13 +79,12 @@ def prepare(
         SafeloadError: it cannot be opened, verified or decrypted, or there is evidence of harm in it.
     """
     data = source if type(source) is bytes else _read(source, request.limits)
-    if data[:1] != ENVELOPE:
-        require_signed(request)
+    signed = is_envelope(data, request)
     report = _judged(data, request, operation)
     _refuse(report)
     pieces: Sequence[Any] = [data]
     container = report.container
-    if data[:1] == ENVELOPE:
+    if signed:
         pieces, container = _opened(data, request, operation)
     form = _form(container, report)
     modules = modules_for(
@@ -170,7 +169,7 @@ def _form(container: str, report: Report) -> str:
 def _opened(data: bytes, request: ReadRequest, operation: Operation) -> tuple[Sequence[Any], str]:
     """The payload of an envelope: its stream and buffers, and its container."""
     opened = open_envelope(data, request, operation)
-    signed = signer_options(opened, request, request.judging)
+    signed = signer_options(opened, request)
     if is_pickled(opened):
         stream, buffers = opened_stream(opened, request, signed)
         return [stream, *(buffers or ())], "pickle"

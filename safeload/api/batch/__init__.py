@@ -13,6 +13,14 @@ from typing import TYPE_CHECKING, Any, Final
 from safeload.api.batch.result import Counts, Result
 from safeload.api.batch.run import Batch, How, begin, started
 from safeload.api.batch.work import Task, Work
+from safeload.api.options import (
+    DumpManyOptions,
+    LoadManyOptions,
+    ManyOptions,
+    ScanManyOptions,
+    VerifyManyOptions,
+    names_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -24,11 +32,14 @@ __all__ = ["Batch", "Counts", "Result", "dump_many", "load_many", "rekey_many", 
 _CHOICES: Final = ("policy", "limits", "audit")
 # The options of each action that go to the loader's method, or to the envelope.
 _OPTIONS: Final = {
-    "load": "context schema mmap fix_imports encoding errors arrays member index",
-    "scan": "context",
-    "verify": "context require",
-    "rekey": "context",
-    "dump": "protocol codec context schema version expires_in fix_imports compress",
+    action: names_of(options) - names_of(ManyOptions) - {"key"}
+    for action, options in (
+        ("load", LoadManyOptions),
+        ("scan", ScanManyOptions),
+        ("verify", VerifyManyOptions),
+        ("rekey", ScanManyOptions),
+        ("dump", DumpManyOptions),
+    )
 }
 
 
@@ -65,7 +76,7 @@ def dump_many(loader: Any, items: Iterable[Any], *, key: Key | str | None = None
 
 
 def _work(action: str, loader: Any, given: dict[str, Any], *, keys: Any = None, key: Key | str | None = None) -> Work:
-    own = _OPTIONS[action].split()
+    own = _OPTIONS[action]
     unknown = sorted(given.keys() - {*own, *_CHOICES, *How._fields})
     if unknown:
         raise TypeError(f"{action}_many() got an unexpected keyword argument {unknown[0]!r}")
@@ -73,9 +84,7 @@ def _work(action: str, loader: Any, given: dict[str, Any], *, keys: Any = None, 
     place = keys if isinstance(keys, str) else None
     if keys is not None and place is None:
         choices["keys"] = keys
-    if choices:
-        kept = {name: getattr(loader, name) for name in ("policy", "keys", "audit", "limits", "signers")}
-        loader = type(loader)(**{**kept, **choices})
+    loader = loader.changed(**choices)
     resumes = given.get("resume") is not None
     options = {name: given[name] for name in own if given.get(name) is not None}
     return Work(

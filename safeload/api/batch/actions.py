@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from safeload.api.batch.work import Outcome
 from safeload.errors import EnvelopeError, FormatError, MissingKeyError
-from safeload.pipeline.load import open_artifact
+from safeload.pipeline.stages import open_artifact
 from safeload.source.locations import RemoteFile, is_remote, local_path
 from safeload.source.locations import stamp as remote_stamp
 

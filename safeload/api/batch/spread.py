@@ -14,7 +14,8 @@ import time
 import warnings
 from typing import TYPE_CHECKING, Any, Final
 
-from safeload.api.batch.work import Outcome, Packed, run_packed
+from safeload.api.batch.work import Outcome, Packed
+from safeload.api.batch.worker import do, run_packed
 from safeload.errors import LoadError
 
 if TYPE_CHECKING:
@@ -153,7 +154,7 @@ class Spread:
         from joblib import delayed
 
         if not self._packed:
-            calls = (delayed(self._work.do)(task) for task in tasks)
+            calls = (delayed(do)(self._work, task) for task in tasks)
         else:
             calls = (delayed(run_packed)(self._packed, task) for task in tasks)
         results = parallel(calls)

@@ -12,21 +12,20 @@ import functools
 import os
 import pickle
 import threading
-import time
 import zlib
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
-
-from safeload.errors import LoadError, SafeloadError
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from safeload.api.loader import Loader
-    from safeload.audit import Event
+    from safeload.audit import Auditor, Event
     from safeload.envelope.keys import Key, KeyRing
+    from safeload.findings import Report
+    from safeload.limits import Limits
+    from safeload.policy import Policy
 
-__all__ = ["Outcome", "Packed", "Task", "Work", "run_packed"]
+__all__ = ["COLLECTOR", "ItemLoader", "Outcome", "Packed", "Task", "Work", "opened"]
 
 # Bound here, because a guard that is installed later judges what others unpickle, not what our own processes send.
 _loads = pickle.loads
@@ -75,6 +74,51 @@ class Packed(NamedTuple):
         return outcome
 
 
+class ItemLoader(Protocol):
+    """What a run needs of a :class:`~safeload.Loader`, which is handed in: batches are a part of loaders, not the other way round."""
+
+    @property
+    def policy(self) -> Policy:
+        """What artifacts may contain."""
+        ...
+
+    @property
+    def keys(self) -> KeyRing | None:
+        """The key ring."""
+        ...
+
+    @property
+    def audit(self) -> Auditor:
+        """Where events go."""
+        ...
+
+    @property
+    def limits(self) -> Limits:
+        """What an artifact may cost."""
+        ...
+
+    @property
+    def signers(self) -> Mapping[str, Any] | None:
+        """What signers may do."""
+        ...
+
+    def load(self, source: Any, /, **options: Any) -> Any:
+        """Load one artifact."""
+        ...
+
+    def scan(self, source: Any, /, **options: Any) -> Report:
+        """Report on one artifact."""
+        ...
+
+    def dump(self, obj: Any, target: Any, /, **options: Any) -> None:
+        """Write one object."""
+        ...
+
+    def keyless(self, audit: Auditor) -> ItemLoader:
+        """The loader without its keys, for other processes."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Work:
     """What every task of a run is done with.
@@ -92,7 +136,7 @@ class Work:
     """
 
     action: str
-    loader: Loader
+    loader: ItemLoader
     options: Mapping[str, Any] = field(default_factory=dict)
     keys: KeyRing | str | None = None
     key: Key | str | None = None
@@ -141,31 +185,15 @@ class Work:
 
             crossing = [sink for sink in auditor.sinks if getattr(sink, "crosses", False)]
             if len(crossing) < len(auditor.sinks):
-                crossing.append(_COLLECTOR)
+                crossing.append(COLLECTOR)
             auditor = Auditor(sinks=crossing, required=auditor.required, host=auditor.host)
-        keyless = type(loader)(policy=loader.policy, audit=auditor, limits=loader.limits, signers=loader.signers)
+        keyless = loader.keyless(auditor)
         try:
             return zlib.compress(pickle.dumps(replace(self, loader=keyless, parent=os.getpid()), 5), 1)
         except (pickle.PicklingError, TypeError, AttributeError) as error:
             raise TypeError(
                 f"an argument cannot cross into other processes ({error}); use backend='threading'"
             ) from error
-
-    def do(self, task: Task) -> Outcome:
-        """The outcome of ``task``; raises nothing but what ends a process (an interrupt)."""
-        from safeload.api.batch import actions
-
-        if task.problem is not None:
-            return Outcome(task.number, error=task.problem)
-        try:
-            act = getattr(actions, self.action)
-            outcome: Outcome = act(self, task)
-            return outcome
-        except SystemExit as error:
-            # Raised by what an artifact was allowed to call; it must not end a worker and with it the run.
-            return Outcome(task.number, error=LoadError(f"loading it raised SystemExit({error.code!r})"))
-        except Exception as error:  # noqa: BLE001 - one item must not end the run
-            return Outcome(task.number, error=error)
 
 
 @functools.lru_cache(maxsize=8)
@@ -200,53 +228,14 @@ class _Collector:
         return taken
 
     def __reduce__(self) -> str:
-        return "_COLLECTOR"
+        return "COLLECTOR"
 
 
-_COLLECTOR = _Collector()
+COLLECTOR = _Collector()
 
 
 @functools.lru_cache(maxsize=4)
-def _opened(packed: bytes) -> Work:
+def opened(packed: bytes) -> Work:
+    """The work that another process has packed, unpacked once."""
     work: Work = _loads(zlib.decompress(packed))  # from the process that asked, over its own pipe
     return work
-
-
-@functools.cache
-def _end_with(parent: int) -> None:
-    """End this process when its parent is gone: joblib's own workers would wait five minutes for more to do."""
-    if os.getppid() != parent:  # a worker of somebody else's, perhaps on another machine
-        return
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
-
-    threading.Thread(target=watch, name="safeload-parent-watch", daemon=True).start()
-
-
-def run_packed(packed: bytes, task: Task) -> Packed:
-    """Do ``task`` in this process, which is not the one that asked."""
-    _COLLECTOR.take()
-    work = _opened(packed)
-    if task.doubtful and os.getpid() == work.parent:
-        raise RuntimeError("joblib offers no other process for it")
-    _end_with(work.parent)
-    outcome = work.do(task)._replace(events=_COLLECTOR.take())
-    try:
-        return Packed(task.number, pickle.dumps(outcome, 5))
-    except Exception as error:  # noqa: BLE001 - whatever the object's own methods raise
-        return Packed(task.number, pickle.dumps(outcome._replace(**_without(outcome, error)), 5))
-
-
-def _without(outcome: Outcome, cause: Exception) -> dict[str, Any]:
-    """What is said of an outcome that cannot be brought back."""
-    if outcome.error is not None:
-        code = outcome.error.code if isinstance(outcome.error, SafeloadError) else None
-        return {"error": LoadError(f"{type(outcome.error).__name__}: {str(outcome.error)[:300]}", code=code)}
-    message = (
-        f"loaded, but it cannot be brought back from its process ({type(cause).__name__} when it was pickled); "
-        "use backend='threading'"
-    )
-    return {"value": None, "error": LoadError(message, code="batch.not-picklable"), "stamp": ""}

@@ -11,14 +11,14 @@ from safeload.audit import SILENT
 from safeload.formats.containers import codecs, formats
 from safeload.formats.hdf5.group import Group
 from safeload.limits import DEFAULT_LIMITS
-from safeload.pipeline import container, load, rebuild
+from safeload.pipeline import assemble, container, load
 from safeload.pipeline.request import JudgeOptions, ReadRequest
 from safeload.policy import Policy
 
 __all__ = ["load_judged"]
 
 _REQUEST = ReadRequest(JudgeOptions(Policy.packs("data", "numpy"), DEFAULT_LIMITS))
-_WARM = (formats(), codecs(), container, rebuild)
+_WARM = (formats(), codecs(), container, assemble)
 
 
 def load_judged(data: bytes) -> Any:

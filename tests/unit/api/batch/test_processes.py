@@ -10,7 +10,8 @@ import pytest
 
 import safeload
 from safeload import Key, KeyRing, Loader, Policy, errors
-from safeload.api.batch.work import Task, Work, run_packed
+from safeload.api.batch.work import Task, Work
+from safeload.api.batch.worker import run_packed
 from safeload.audit import Auditor, JsonlSink, MemorySink, verify_trail
 
 

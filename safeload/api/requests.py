@@ -1,0 +1,177 @@
+"""From the keyword arguments of a call to the request that the pipeline gets. Nothing else builds one.
+
+Rule: an argument that is not understood is an error here, before an artifact is touched. What reached the pipeline unchecked would be
+noticed in the middle of an artifact, as that artifact's fault.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from safeload.api.options import WriteOptions, names_of
+from safeload.audit import SILENT
+from safeload.formats.base import EncodeOptions, Part
+from safeload.limits import DEFAULT_LIMITS, Limits
+from safeload.pipeline.request import JudgeOptions, ReadRequest, WriteRequest
+from safeload.policy import resolve_policy
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from safeload.audit import Auditor
+    from safeload.envelope.keys import KeyRing
+
+__all__ = ["auditor_of", "bytes_of", "limits_of", "read_request", "ring_of", "write_request"]
+
+_WRITE = names_of(WriteOptions)
+
+
+def read_request(own: ReadRequest, options: Mapping[str, Any], names: frozenset[str]) -> ReadRequest:
+    """The request of a load or scan: what its arguments say, and where they say nothing, what the loader's ``own`` request says.
+
+    Args:
+        own: the request of a call without arguments.
+        options: the arguments that were given.
+        names: those that there are.
+
+    Raises:
+        TypeError, ValueError: an argument is wrong.
+    """
+    _only(options, names)
+    get = options.get
+    policy, limits, keys = get("policy"), get("limits"), get("keys")
+    kind, version = get("kind"), get("version")
+    _check_wanted(kind, version)
+    judging = JudgeOptions(
+        own.judging.policy if policy is None else resolve_policy(policy),
+        own.limits if limits is None else limits_of(limits),
+        fix_imports=get("fix_imports", True),
+        encoding=get("encoding", "ASCII"),
+        errors=get("errors", "strict"),
+    )
+    return ReadRequest(
+        judging,
+        own.keys if keys is None else ring_of(keys),
+        get("context"),
+        own.signers,
+        kind,
+        version,
+        get("schema"),
+        get("buffers"),
+        Part(_arrays(get("arrays")), get("member"), get("index"), bool(get("mmap"))),
+    )
+
+
+def write_request(limits: Limits, protocol: int | None, options: Mapping[str, Any]) -> WriteRequest:
+    """The request of a dump.
+
+    Raises:
+        TypeError, ValueError: an argument is wrong.
+    """
+    _only(options, _WRITE)
+    get = options.get
+    kind = get("kind")
+    request = WriteRequest(
+        EncodeOptions(limits, protocol, get("compress"), get("fix_imports", True)),
+        get("codec", "pickle"),
+        get("key"),
+        get("context"),
+        get("version") or _known_version(kind),
+        kind,
+        get("expires_in"),
+        get("schema"),
+        get("buffer_callback"),
+    )
+    _check_codec(request)
+    _check_key(request)
+    return request
+
+
+def _only(options: Mapping[str, Any], names: frozenset[str]) -> None:
+    for name in options:
+        if name not in names:
+            raise TypeError(f"got an unexpected keyword argument {name!r}; there are {', '.join(sorted(names))}")
+
+
+def ring_of(keys: Any) -> KeyRing | None:
+    """``keys`` as a ring."""
+    if keys is None:
+        return None
+    from safeload.envelope.keys import as_ring
+
+    return as_ring(keys)
+
+
+def auditor_of(audit: Any) -> Auditor:
+    """What ``audit`` stands for."""
+    if audit is None:
+        return SILENT
+    from safeload.audit import build
+
+    return build(audit)
+
+
+def limits_of(limits: Limits | None) -> Limits:
+    """``limits``, or the default ones."""
+    if limits is None:
+        return DEFAULT_LIMITS
+    if not isinstance(limits, Limits):
+        raise TypeError(f"limits must be a safeload.Limits, not {type(limits).__name__}")
+    return limits
+
+
+def bytes_of(data: Any) -> bytes:
+    """A bytes-like object as bytes that nobody else can change."""
+    if isinstance(data, str):
+        raise TypeError("a bytes-like object is required, not 'str'; to load a file by its name use load(path)")
+    return bytes(memoryview(data))
+
+
+def _arrays(arrays: str | None) -> str | None:
+    if arrays not in (None, "numpy"):
+        raise ValueError(f"arrays is 'numpy' or None, not {arrays!r}")
+    return arrays
+
+
+def _check_wanted(kind: str | None, version: int | None) -> None:
+    if kind is not None:
+        from safeload.validate.versions import check_kind
+
+        check_kind(kind)
+    if version is not None and (not isinstance(version, int) or isinstance(version, bool)):
+        raise TypeError(f"version is an int, not {type(version).__name__}")
+
+
+def _known_version(kind: str | None) -> int:
+    """The version that the migrations of ``kind`` lead to."""
+    if kind is None:
+        return 0
+    from safeload.validate.versions import check_kind, known_version
+
+    check_kind(kind)
+    return known_version(kind) or 0
+
+
+def _check_codec(request: WriteRequest) -> None:
+    if request.codec == "pickle":
+        if request.encode.compress is not None:
+            raise ValueError("compress= is for codecs that compress, and pickle does not; use codec='joblib'")
+        return
+    from safeload.formats.containers import codecs
+
+    if request.codec not in codecs():
+        raise ValueError(f"unknown codec {request.codec!r}; there are {', '.join(sorted(['pickle', *codecs()]))}")
+
+
+def _check_key(request: WriteRequest) -> None:
+    if request.key is not None:
+        from safeload.envelope.keys import Key
+
+        if not isinstance(request.key, Key):
+            raise TypeError(
+                f"key must be a safeload.Key, not {type(request.key).__name__}; parse text with Key.parse(text)"
+            )
+        return
+    given = [name for name in ("context", "version", "expires_in", "kind") if getattr(request, name)]
+    if given:
+        raise ValueError(f"{', '.join(given)} needs an envelope, so pass key=... too")
