@@ -8,14 +8,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from safeload.errors import FormatError
+from safeload.findings import Finding, Severity, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from safeload.findings import Finding
     from safeload.formats.base import Member, Parts
 
-__all__ = ["ArchiveSplit", "chosen", "no_member", "some_names"]
+__all__ = ["ArchiveSplit", "chosen", "member_finding", "no_member", "some_names"]
 
 _SHOWN = 5
 
@@ -33,6 +33,12 @@ class ArchiveSplit:
     def rebuild(self, parts: Parts) -> Any:
         """The object of the chosen one."""
         return parts.member(0)
+
+
+def member_finding(error: FormatError, name: str) -> Finding:
+    """What a scan says of a file in an archive that is not what the archive announces, or that cannot be read."""
+    verdict = Verdict.SKIPPED if error.code == "format.unsupported" else Verdict.MALFORMED
+    return Finding(error.code, Severity.MEDIUM, str(error), name, verdict=verdict)
 
 
 def chosen(names: Sequence[str], member: str | None, container: str) -> int:

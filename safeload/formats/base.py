@@ -151,12 +151,15 @@ class Member(NamedTuple):
     ``request``: what is left of the split's own request where it goes on in the member, as for something compressed, or the
     ``index`` of an array in an archive. Without it a member is read whole.
     ``needed``: ``rebuild`` will ask for it. What is not needed, and no artifact at all, says nothing against the rest.
+    ``verify``: for a scan, raises where the bytes, as they were read, are not those that the container announces; they are examined
+    all the same, because some programs load them (CVE-2025-10156).
     """
 
     name: str
     blob: Blob
     request: SplitRequest | None = None
     needed: bool = True
+    verify: Callable[[Blob], None] | None = None
 
 
 class Parts(Protocol):
@@ -219,7 +222,8 @@ class Split(Protocol):
 class Format(Protocol):
     """One container format; a module of :mod:`safeload.formats.containers` has one as ``FORMAT``.
 
-    It may have ``refined = True``: other formats are a kind of it, and take what they know from it.
+    It may have ``refined = True``: other formats are a kind of it, and take what they know from it; and ``begins``: bytes, one of
+    which is the first of every artifact that it recognises.
     """
 
     name: str

@@ -25,6 +25,8 @@ __all__ = ["CodePickle", "CodePickleCodec"]
 class CodePickle:
     """The format of the family ``name``, which no file is recognised as."""
 
+    begins = b""
+
     def __init__(self, name: str) -> None:
         self.name = name
 

@@ -53,6 +53,7 @@ class Compressed:
     ) -> None:
         self.name = name
         self._magic = magic
+        self.begins = bytes(each[0] for each in magic)
         self._decompressor = decompressor
         self._several = several
         self._padding = padding

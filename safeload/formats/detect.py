@@ -51,7 +51,12 @@ def known_container(head: bytes) -> str | None:
     return "tar" if head[257:262] == b"ustar" else _by_magic(head)
 
 
+_FIRST = frozenset(magic[0] for magic, _ in _MAGIC)
+
+
 def _by_magic(head: bytes) -> str | None:
+    if not head or head[0] not in _FIRST:
+        return None
     name = next((name for magic, name in _MAGIC if head.startswith(magic)), None)
     return name if name not in _WEAK or _unpacks(head, name) else None
 

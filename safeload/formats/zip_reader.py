@@ -37,7 +37,7 @@ from safeload.source.spill import Spill
 from safeload.source.unpacking import Budget, LazyBlob, check_ratio
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 __all__ = ["ZipEntry", "ZipReader", "has_zip_behind", "is_zip", "zip_names"]
 
@@ -165,17 +165,21 @@ class ZipReader:
             self.verify(entry)
         return packed
 
-    def verify(self, entry: ZipEntry, stored: Blob | None = None) -> None:
-        """Check size and CRC of an entry a piece at a time, whatever its size; ``stored``: its bytes if they were read already.
+    def verify(self, entry: ZipEntry, known: Blob | None = None) -> None:
+        """Check size and CRC of an entry a piece at a time, whatever its size; ``known``: its bytes if they were read already.
 
         Raises:
             FormatError: as :meth:`open`. A :class:`LimitExceededError`: too.
         """
-        packed = self.blob.slice(entry.data, entry.packed) if entry.method or stored is None else stored
-        if entry.method:
+        if known is not None and type(known) is not LazyBlob:
+            pieces: Iterable[bytes | memoryview] = known.chunks()
+        elif entry.method:
             self._admit(entry)
+            pieces = unpacked_pieces(self.blob.slice(entry.data, entry.packed), entry)
+        else:
+            pieces = self.blob.slice(entry.data, entry.packed).chunks()
         crc = 0
-        for chunk in unpacked_pieces(packed, entry) if entry.method else packed.chunks():
+        for chunk in pieces:
             crc = zlib.crc32(chunk, crc)
         _check_crc(crc, entry)
 
@@ -220,7 +224,7 @@ def _unpack(entry: ZipEntry, packed: Blob, memory: int | None, *, verify: bool) 
     crc = 0
     if memory is None or entry.size <= memory:
         data = unpacked(packed, entry)
-        crc = zlib.crc32(data)
+        crc = zlib.crc32(data) if verify else entry.crc
         blob: Blob = MemoryBlob(data)
     else:
         spill = Spill(memory)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from safeload.errors import FormatError, LimitExceededError, LoadError, SafeloadError
 from safeload.findings import Finding, Severity, Verdict
+from safeload.formats.archives import member_finding
 from safeload.formats.base import SplitRequest, Stream
 from safeload.formats.containers import detect, formats
 from safeload.formats.detect import HEAD, is_pickle_head, is_torch_legacy
@@ -22,7 +23,7 @@ from safeload.pipeline.joblib.walk import judge_arrays
 from safeload.pipeline.polyglot import PickleLook
 from safeload.pipeline.sequence import any_encoding, broken_judgement, internal_error, judge_streams, judged_stream
 from safeload.pipeline.stream import has_arrays, judge
-from safeload.pipeline.summary import Repeated, Summary
+from safeload.pipeline.summary import Repeated, Summary, at_hand
 from safeload.pipeline.tree import JudgedArtifact, no_artifact
 from safeload.pipeline.verdict import with_evidence
 from safeload.program import Program
@@ -240,6 +241,7 @@ class ContainerWalk:
             inner = self._member(member, depth + 1)
             examined.held += inner.held
             examined.members.append(inner)
+            _verify(examined, member)
 
     def _count(self, examined: JudgedArtifact, members: int) -> None:
         """Count members met, whether they were judged or are known."""
@@ -259,6 +261,7 @@ class ContainerWalk:
 
     def _summed_up(self, examined: JudgedArtifact, member: Member, depth: int) -> None:
         """Judge a member that nothing will be rebuilt of, or find that the same bytes were judged before."""
+        member = at_hand(member)
         digest = self._repeated.digest(member)
         known = self._repeated.get(digest, depth)
         if known is not None:
@@ -270,6 +273,7 @@ class ContainerWalk:
             summary = Summary.of(inner, digest)
             examined.held += summary.held
             self._repeated.add(digest, depth, summary)
+        _verify(examined, member)
         member.blob.release()
         if summary.report is not None or not summary.clean:
             examined.summaries.append(summary)
@@ -306,6 +310,14 @@ class ContainerWalk:
         if self.request.whole or examined is not self._outermost:
             return False
         return stream.blob is examined.blob or examined.before_streams() is not None
+
+
+def _verify(examined: JudgedArtifact, member: Member) -> None:
+    if member.verify is not None:
+        try:
+            member.verify(member.blob)
+        except FormatError as error:
+            examined.findings.append(member_finding(error, member.name))
 
 
 def _unanswered(_pid: Any) -> NoReturn:

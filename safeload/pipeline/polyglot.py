@@ -33,6 +33,9 @@ __all__ = ["PickleLook"]
 _TRIFLE = 9
 _FIRST = frozenset(bytes([opcode]) for opcode in PUSHES)
 _LOOKED_AT = 1 << 20
+_FEW = 64
+# Opcodes that give something that could be called: GLOBAL, INST, STACK_GLOBAL, PERSID, BINPERSID.
+_NAMING = (b"c", b"i", b"\x93", b"P", b"Q")
 _MOST_STOPS = 1_000
 _NUMBERS = (b"I", b"L", b"F", b"g", b"p")  # C reads them up to a zero byte
 _PROTO = b"\x80"
@@ -68,6 +71,8 @@ class PickleLook:
                 return self.size(blob, 0) > _TRIFLE
             except SafeloadError as error:
                 stopped = error
+        if _is_inert(stopped):
+            return False
         reading = self._read_on(blob, stopped)
         if reading.uses:  # without an answer to a persistent id every unpickler stops there
             return reading.uses[0].kind is not Kind.PERSISTENT
@@ -150,6 +155,14 @@ class PickleLook:
         KeyWalk(options.limits).walk(census.code, census.buffers)
         tracer = Tracer(options.limits, encoding="latin1")
         return tracer.trace(census.code, census.protocol, census.buffers)
+
+
+def _is_inert(stopped: SafeloadError) -> bool:
+    """Whether too little made sense to act: a few opcodes, none of which imports, where every other unpickler stops as well."""
+    if stopped.others_go_on or stopped.broken_stream is None:
+        return False
+    code = stopped.broken_stream[0]()
+    return len(code) <= _FEW and not any(opcode in code for opcode in _NAMING)
 
 
 def _attribute(name: str) -> str:

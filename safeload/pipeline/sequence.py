@@ -10,10 +10,13 @@ import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
+from safeload.engine.census import Census
 from safeload.errors import EnvelopeError, FormatError, LimitExceededError, SafeloadError
 from safeload.findings import Finding, Severity, Verdict
 from safeload.formats.detect import looks_like_pickle_head
-from safeload.pipeline.stream import has_arrays, judge, judge_broken
+from safeload.pipeline.rebuild import load_plain
+from safeload.pipeline.stream import has_arrays, is_short, judge, judge_broken
+from safeload.pipeline.verdict import Judgement
 from safeload.source.blob_source import BlobSource
 
 if TYPE_CHECKING:
@@ -22,7 +25,6 @@ if TYPE_CHECKING:
 
     from safeload.audit import Operation
     from safeload.pipeline.request import JudgeOptions
-    from safeload.pipeline.verdict import Judgement
     from safeload.source.blob import Blob
 
 __all__ = [
@@ -62,7 +64,7 @@ def judge_streams(blob: Blob, options: JudgeOptions, operation: Operation) -> Pi
             found.findings.append(_too_many(position))
             break
         try:
-            judgement = judged_stream(blob, position, options, operation)
+            judgement = _short(blob, position, options) or judged_stream(blob, position, options, operation)
         except SafeloadError as error:
             return _stopped(found, blob, position, error, options)
         except Exception as error:  # noqa: BLE001 - a scan reports; an error in a check is never clean
@@ -77,6 +79,24 @@ def judge_streams(blob: Blob, options: JudgeOptions, operation: Operation) -> Pi
                 found.findings.append(finding_of(error, f"byte {position}"))
                 break
     return found
+
+
+# Short streams of plain data take a shorter way, as in a load.
+_SHORT = 4_096
+
+
+def _short(blob: Blob, position: int, options: JudgeOptions) -> Judgement | None:
+    """The judgement of a short stream that is all of ``blob``, proven harmless by its shape alone; ``None``: look at it properly."""
+    if position or blob.size > _SHORT:
+        return None
+    data = blob.read(0, blob.size)
+    if not is_short(data, options):
+        return None
+    try:
+        load_plain(data, options)  # does the unpickler accept it? It can do nothing but build it
+    except SafeloadError:
+        return None
+    return Judgement(Census(data, [], len(data), data[1], has_code=False, mutable=False))
 
 
 def _stopped(found: Pickles, blob: Blob, position: int, error: SafeloadError, options: JudgeOptions) -> Pickles:

@@ -11,18 +11,20 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from safeload.errors import SafeloadError
-from safeload.findings import Finding, Report, Severity
+from safeload.findings import Finding, Report, Severity, StreamInfo, Verdict
+from safeload.source.blob import MemoryBlob
 
 if TYPE_CHECKING:
     from safeload.formats.base import Member
     from safeload.pipeline.tree import JudgedArtifact
     from safeload.source.blob import Blob
 
-__all__ = ["Repeated", "Summary", "digest_of"]
+__all__ = ["Repeated", "Summary", "at_hand", "digest_of"]
 
 _SHOWN = 200
 # Bytes up to this size are hashed before they are judged; above it only what was unpacked, which took longer than that.
 _SMALL = 1 << 20
+_KEPT = 1 << 16
 
 
 class Summary(NamedTuple):
@@ -43,7 +45,10 @@ class Summary(NamedTuple):
     @classmethod
     def of(cls, artifact: JudgedArtifact, digest: str) -> Summary:
         """The summary of ``artifact``, whose bytes have the SHA-256 ``digest`` (``""``: not known yet)."""
-        report: Report | None = artifact.report(path=artifact.name, size=artifact.size, sha256=digest)
+        report = _plain(artifact, digest)
+        if report is not None:
+            return cls(report, clean=True, held=0)
+        report = artifact.report(path=artifact.name, size=artifact.size, sha256=digest)
         if report is None or report.is_no_artifact:
             report = None
         elif not digest:
@@ -67,6 +72,24 @@ class Summary(NamedTuple):
             known.verdict, findings, container=known.container, sha256=known.sha256, size=known.size, path=name
         )
         return self._replace(report=report)
+
+
+def _plain(artifact: JudgedArtifact, digest: str) -> Report | None:
+    """The report of one clean pickle of plain data, which most members of large archives are."""
+    if len(artifact.judgements) != 1 or artifact.findings or artifact.split is not None or not digest:
+        return None
+    (judgement,) = artifact.judgements
+    if judgement.program is not None or judgement.findings or judgement.notes:
+        return None
+    streams = (StreamInfo(0, judgement.census.size, judgement.census.protocol),)
+    return Report(
+        Verdict.CLEAN,
+        streams=streams,
+        container=artifact.container,
+        sha256=digest,
+        size=artifact.size,
+        path=artifact.name,
+    )
 
 
 class Repeated:
@@ -94,8 +117,23 @@ class Repeated:
             self._known[digest, depth] = summary
 
 
+def at_hand(member: Member) -> Member:
+    """``member`` with its bytes read once, if they are few: a dozen looks at each of very many small files take seconds."""
+    blob = member.blob
+    if type(blob) is MemoryBlob or blob.size > _KEPT:
+        return member
+    try:
+        kept = blob.kept()
+    except SafeloadError:  # whoever judges it meets the error again
+        return member
+    blob.release()
+    return member._replace(blob=kept)
+
+
 def digest_of(blob: Blob) -> str:
     """SHA-256 of ``blob``, hex; ``""`` if it cannot be unpacked."""
+    if blob.size <= _KEPT and type(blob) is MemoryBlob:
+        return hashlib.sha256(blob.read(0, blob.size)).hexdigest()
     digest = hashlib.sha256()
     try:
         for chunk in blob.chunks():

@@ -141,20 +141,22 @@ class Blob:
 class MemoryBlob(Blob):
     """A blob in memory that nobody else changes."""
 
-    __slots__ = ("_memory", "size")
+    __slots__ = ("_bytes", "_memory", "size")
 
     def __init__(self, data: Any) -> None:
         self._memory = memoryview(data).cast("B")
         self.size = self._memory.nbytes
+        whole = self._memory.obj
+        self._bytes = whole if type(whole) is bytes and len(whole) == self.size else None
 
     def head(self, size: int) -> bytes:
         """See :meth:`Blob.head`."""
-        whole = self._memory.obj
-        return whole if type(whole) is bytes and len(whole) == self.size <= size else super().head(size)
+        return self._bytes[:size] if self._bytes is not None else super().head(size)
 
     def _read(self, offset: int, size: int) -> bytes:
-        whole = self._memory.obj
-        return whole if type(whole) is bytes and size == len(whole) else bytes(self._memory[offset : offset + size])
+        if self._bytes is not None:
+            return self._bytes[offset : offset + size]
+        return bytes(self._memory[offset : offset + size])
 
     def _view(self, offset: int, size: int) -> memoryview:
         return self._memory[offset : offset + size]

@@ -65,13 +65,25 @@ def codecs() -> Mapping[str, Codec]:
     return MappingProxyType({codec.name: codec for module in _modules() for codec in getattr(module, "CODECS", ())})
 
 
+@functools.cache
+def _asked(first: bytes) -> tuple[Format, ...]:
+    """The formats that an artifact with this first byte could be of; not all of them see every file of a large archive."""
+    return tuple(
+        known
+        for known in formats().values()
+        if (begins := getattr(known, "begins", None)) is None or (bool(first) and first in begins)
+    )
+
+
 def detect(blob: Blob) -> Format | None:
     """The format of an artifact; ``None`` if no container format knows it (it may still be a pickle).
 
     Raises:
         FormatError: two formats claim it, so two programs would read different things from it.
     """
-    answers = {known: known.recognise(blob) for known in formats().values()}
+    answers = {known: known.recognise(blob) for known in _asked(blob.head(1))}
+    if not answers:
+        return None
     sure = max(answers.values())
     best = [known for known, answer in answers.items() if answer == sure > NO]
     if sure == SPECIFIC:  # of its own outer form only: a zip archive of weights may be a HDF5 file as well

@@ -26,6 +26,8 @@ _COMPRESSED = frozenset({"gzip", "bzip2", "xz", "lzma", "zlib", "lz4"})
 class _Joblib:
     name = "joblib"
 
+    begins = b""
+
     def recognise(self, blob: Blob) -> int:  # noqa: ARG002
         """See the module's docstring."""
         return NO

@@ -33,6 +33,8 @@ _MAX_ASSET = 1 << 28
 class _Keras:
     name = "keras"
 
+    begins = b"P"
+
     def recognise(self, blob: Blob) -> int:
         names = zip_names(blob) or ()
         if _CONFIG not in names:

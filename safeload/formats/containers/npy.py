@@ -26,6 +26,8 @@ __all__ = ["CODECS", "FORMAT"]
 class _Npy:
     name = "npy"
 
+    begins = MAGIC[:1]
+
     def recognise(self, blob: Blob) -> int:
         return SPECIFIC if blob.head(len(MAGIC)) == MAGIC else NO
 

@@ -33,6 +33,8 @@ _SUFFIX = ".npy"
 class _Npz:
     name = "npz"
 
+    begins = b"P"
+
     def recognise(self, blob: Blob) -> int:
         names = zip_names(blob)
         return SPECIFIC if names is not None and all(name.endswith(_SUFFIX) for name in names) else NO

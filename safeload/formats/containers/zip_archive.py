@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import TYPE_CHECKING
 
 from safeload.errors import FormatError
 from safeload.findings import Finding, Severity, Verdict
-from safeload.formats.archives import ArchiveSplit, chosen
+from safeload.formats.archives import ArchiveSplit, chosen, member_finding
 from safeload.formats.base import GENERIC, NO, SPECIFIC, Member
 from safeload.formats.zip_reader import ZipReader, has_zip_behind, is_zip
 
 if TYPE_CHECKING:
     from safeload.formats.base import SplitRequest
-    from safeload.formats.zip_reader import ZipEntry
     from safeload.source.blob import Blob
 
 __all__ = ["FORMAT"]
-
-# A stored file up to this size is read once, and not a piece for each look at it.
-_SMALL = 1 << 9
-
 
 # skops writes an archive whose only special file is this one: what its loader imports and calls stands there, as JSON.
 _SCHEMA = "schema.json"
@@ -52,7 +48,11 @@ class _Zip:
         if _is_skops(reader):
             findings.append(Finding("format.unsupported", Severity.MEDIUM, _SKOPS, verdict=Verdict.SKIPPED))
         for entry in files:
-            _look(reader, entry, members, findings)
+            try:
+                verify = functools.partial(reader.verify, entry)
+                members.append(Member(entry.name, reader.open(entry, verify=False), verify=verify))
+            except FormatError as error:
+                findings.append(member_finding(error, entry.name))
         return ArchiveSplit(self.name, members, findings)
 
 
@@ -65,19 +65,6 @@ def _is_skops(reader: ZipReader) -> bool:
         return _NODES.search(schema.view(0, schema.size)) is not None
     except FormatError:
         return True  # it cannot be read here, and a finding says so; no less is known of it than that
-
-
-def _look(reader: ZipReader, entry: ZipEntry, members: list[Member], findings: list[Finding]) -> None:
-    """For a scan: an entry with a wrong CRC is examined all the same, because some programs load it (CVE-2025-10156)."""
-    try:
-        blob = reader.open(entry, verify=False)
-        if not entry.method and entry.size <= _SMALL:  # an archive can have very many
-            blob = blob.kept()
-        members.append(Member(entry.name, blob))
-        reader.verify(entry, blob)
-    except FormatError as error:
-        verdict = Verdict.SKIPPED if error.code == "format.unsupported" else Verdict.MALFORMED
-        findings.append(Finding(error.code, Severity.MEDIUM, str(error), entry.name, verdict=verdict))
 
 
 FORMAT = _Zip()
