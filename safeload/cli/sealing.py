@@ -20,6 +20,7 @@ from safeload.cli.files import new_file, open_regular, refuse_existing
 from safeload.cli.key_options import KeySource, key_options, private_key
 from safeload.cli.policies import audit_option, loader, policy_option
 from safeload.findings import Report, Verdict
+from safeload.source.steady import read_steady
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -216,7 +217,7 @@ def _content(stream: BinaryIO, request: Request, judge: Loader) -> _Content:
         )
     if known_container(head) == "git-lfs-pointer":
         raise Failure(f"{request.source} is a Git LFS pointer, not the file itself", "fetch it with `git lfs pull`")
-    data = stream.read()
+    data = read_steady(stream)
     report = judge.scan(data)
     _refuse_harm(request.source, report)
     codec = _codec_of(report)

@@ -7,6 +7,8 @@ import os
 import stat
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeAlias
 
+from safeload.source.steady import SteadyRead
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -52,12 +54,14 @@ class FileSource:
     def __init__(self, file: BinaryIO, size: int) -> None:
         self.file = file
         self.size = size
+        self._steady = SteadyRead(file)
 
     def chunks(self, chunk_size: int) -> Iterator[list[Piece]]:
         """The file in chunks; each is valid until the next is asked for.
 
         Raises:
             OSError: the file is shorter or longer than announced: it changed while it was read.
+            FormatError: it was written to meanwhile.
         """
         buffer = memoryview(bytearray(min(chunk_size, self.size)))
         left = self.size
@@ -65,9 +69,11 @@ class FileSource:
             view = buffer[: min(left, chunk_size)]
             fill(self.file, view)
             left -= len(view)
+            self._steady.take(view)
             yield [view]
         if self.file.read(1):
             raise OSError("the source is longer than announced: it changed while it was read; try again")
+        self._steady.finish()
 
 
 class Source(Protocol):

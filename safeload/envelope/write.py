@@ -35,7 +35,7 @@ def seal_to(
 
     Raises:
         TypeError, ValueError: an argument is wrong; nothing has been written then.
-        OSError: writing or reading failed; what was written is no envelope then and cannot be opened.
+        OSError, FormatError: writing or reading failed, or the source changed; what was written is no envelope and cannot be opened.
     """
     source = as_source(payload, length=length)
     plan = draft(source.size, key, **options)
