@@ -6,7 +6,6 @@ import contextlib
 import importlib
 import os
 import sys
-import traceback
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -94,6 +93,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 128 + 13
     except BaseException as error:  # noqa: BLE001 - the last boundary: whatever it is, it becomes a message
         if state["debug"] and not isinstance(error, click.ClickException | click.exceptions.Exit | SystemExit):
+            import traceback
+
             traceback.print_exc()
         code = _explain(error)
         with contextlib.suppress(OSError):

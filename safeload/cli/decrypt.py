@@ -6,13 +6,14 @@ import click
 
 from safeload.cli.base import command as make_command
 from safeload.cli.base import note, raw_path
+from safeload.cli.context import Context, context_options
 from safeload.cli.failure import EXIT_YES, Failure
 from safeload.cli.files import open_regular, refuse_existing
 from safeload.cli.key_options import KeySource, key_options
 from safeload.cli.opening import head_of, not_opened
 from safeload.cli.policies import audit_option
 from safeload.cli.reports.wording import moment_text, size_text
-from safeload.cli.sealing import ENVELOPE_SUFFIX, Context, context_options
+from safeload.cli.sealing import ENVELOPE_SUFFIX
 from safeload.errors import EnvelopeError, LimitExceededError
 
 __all__ = ["command"]

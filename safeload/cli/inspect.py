@@ -8,12 +8,12 @@ import click
 
 from safeload.cli.base import command as make_command
 from safeload.cli.base import raw_path, show, write_text
+from safeload.cli.context import Context, context_options
 from safeload.cli.failure import Failure
 from safeload.cli.files import open_regular
 from safeload.cli.key_options import KeySource, key_options
 from safeload.cli.policies import audit_option, policy_option
 from safeload.cli.scan import exit_code
-from safeload.cli.sealing import Context, context_options
 from safeload.formats.archives import some_names
 from safeload.formats.compressed import CONTENT
 

@@ -8,13 +8,13 @@ import click
 
 from safeload.cli.base import command as make_command
 from safeload.cli.base import note, raw_path, show
+from safeload.cli.context import Context, context_options
 from safeload.cli.failure import EXIT_NO, EXIT_YES, Failure, os_reason
 from safeload.cli.files import refuse_existing
 from safeload.cli.key_options import KeySource, key_options
 from safeload.cli.opening import head_of, not_opened
 from safeload.cli.policies import audit_option
 from safeload.cli.reports.document import Line, Span
-from safeload.cli.sealing import Context, context_options
 from safeload.errors import EnvelopeError, LimitExceededError
 from safeload.facts.printable import printable, printable_ascii
 from safeload.source.locations import is_remote

@@ -12,12 +12,12 @@ import click
 from safeload import __version__
 from safeload.cli.base import command as make_command
 from safeload.cli.base import note, raw_path, show, write_text
+from safeload.cli.context import Context, context_options
 from safeload.cli.failure import EXIT_NO, EXIT_NOT_SCANNED, EXIT_USAGE, EXIT_YES, Failure
 from safeload.cli.key_options import KeySource, key_options
 from safeload.cli.policies import audit_option, policy_option
 from safeload.cli.reports.renderers import renderers
 from safeload.cli.reports.result import ScanResult
-from safeload.cli.sealing import Context, context_options
 from safeload.findings import Report, Verdict
 
 if TYPE_CHECKING:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import click
 
 from safeload.cli.base import note, raw_path
+from safeload.cli.context import Context, context_options
 from safeload.cli.failure import EXIT_NO, Failure
 from safeload.cli.files import new_file, open_regular, refuse_existing
 from safeload.cli.key_options import KeySource, key_options, private_key
@@ -32,9 +33,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ENVELOPE_SUFFIX",
     "SIDECAR_SUFFIX",
-    "Context",
     "Request",
-    "context_options",
     "kind_option",
     "run",
     "sealing_options",
@@ -42,7 +41,6 @@ __all__ = [
 
 ENVELOPE_SUFFIX: Final = ".sle"
 SIDECAR_SUFFIX: Final = ".slsig"
-Context = str | tuple[str, str] | None
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _PICKLE, _RAW = 1, 4
 
@@ -76,29 +74,6 @@ def _kind(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -
 def kind_option(words: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """``--kind``; the command gets ``kind``."""
     return click.option("--kind", callback=_kind, metavar="NAME", help=words)
-
-
-def context_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add ``--context`` and ``--purpose``; the command gets ``context``."""
-
-    @functools.wraps(function)
-    def wrapper(*args: Any, binding: str | None, purpose: str | None, **kwargs: Any) -> Any:
-        if purpose is not None and binding is None:
-            raise Failure("--purpose needs --context", "give both, as the other side does")
-        context = binding if purpose is None or binding is None else (purpose, binding)
-        return function(*args, context=context, **kwargs)
-
-    for option in (
-        click.option("--purpose", metavar="TEXT", help="What the place is for, beside --context."),
-        click.option(
-            "--context",
-            "binding",
-            metavar="TEXT",
-            help="The place the envelope belongs to, such as a model's name; readers must give the same.",
-        ),
-    ):
-        wrapper = option(wrapper)
-    return wrapper
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import click
 
 from safeload.cli.base import command as make_command
 from safeload.cli.base import note, raw_path, show, write_text
+from safeload.cli.context import Context, context_options
 from safeload.cli.failure import EXIT_NO, EXIT_YES, Failure
 from safeload.cli.files import open_regular
 from safeload.cli.key_options import KeySource, key_options
@@ -16,7 +17,7 @@ from safeload.cli.opening import Head, head_of, not_opened
 from safeload.cli.policies import audit_option
 from safeload.cli.reports.document import Document, Line, Span
 from safeload.cli.reports.wording import moment_text, size_text
-from safeload.cli.sealing import SIDECAR_SUFFIX, Context, context_options, kind_option
+from safeload.cli.sealing import SIDECAR_SUFFIX, kind_option
 from safeload.errors import EnvelopeError, LimitExceededError
 from safeload.facts.printable import json_text, printable, printable_ascii
 from safeload.source.locations import is_remote

@@ -10,7 +10,6 @@ ASCII in what an artifact says. File names of people keep their letters, unless 
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any, Final
 
@@ -70,6 +69,8 @@ def json_text(value: Any, *, indent: int | None = 2) -> str:
 
     Lone surrogates are escaped like unprintable bytes: many JSON readers refuse a document that holds one.
     """
+    import json
+
     return json.dumps(_without_surrogates(value), indent=indent, ensure_ascii=True, allow_nan=False) + "\n"
 
 

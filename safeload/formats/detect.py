@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from safeload.source.blob import Blob
 
 __all__ = [
     "HEAD",
+    "NPY_MAGIC",
     "begins_safetensors",
+    "has_tar_magic",
     "is_more_than_tar",
     "is_pickle_head",
+    "is_tar",
     "is_torch_legacy",
+    "is_zip",
     "known_container",
     "looks_like_pickle_head",
+    "tar_sum_holds",
 ]
 
 # Bytes from the start that are enough to decide.
 HEAD = 264
 
+NPY_MAGIC = b"\x93NUMPY"
 _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"PK\x03\x04", "zip"),
     (b"PK\x05\x06", "zip"),
@@ -33,7 +42,7 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"x\xda", "zlib"),
     (b"ZF", "joblib-zf"),
     (b"\x89HDF\r\n\x1a\n", "hdf5"),
-    (b"\x93NUMPY", "npy"),
+    (NPY_MAGIC, "npy"),
     (b"7z\xbc\xaf\x27\x1c", "7z"),
     (b"Rar!\x1a\x07", "rar"),
     (b"GGUF", "gguf"),
@@ -128,3 +137,31 @@ def begins_safetensors(head: bytes) -> bool:
 def is_pickle_head(head: bytes) -> bool:
     """Whether ``head`` can begin nothing but a pickle, so that no container needs to be looked for."""
     return looks_like_pickle_head(head) and not is_torch_legacy(head) and not begins_safetensors(head)
+
+
+def is_zip(blob: Blob) -> bool:
+    """Whether the bytes begin as a zip archive; for :meth:`Format.recognise`."""
+    return blob.head(4) in (b"PK\x03\x04", b"PK\x05\x06")
+
+
+def has_tar_magic(blob: Blob) -> bool:
+    """Whether the first block says that it is a tar header. Archives from before POSIX do not: see :func:`is_tar`."""
+    return blob.head(HEAD)[257:262] == b"ustar"
+
+
+def is_tar(blob: Blob) -> bool:
+    """Whether the first block is a tar header, by its sum; for :meth:`Format.recognise`."""
+    block = blob.head(_TAR_BLOCK)
+    return len(block) == _TAR_BLOCK and any(block) and tar_sum_holds(block)
+
+
+_TAR_BLOCK = 512
+_OCTAL = re.compile(rb" *([0-7]*)[ \0]*")
+
+
+def tar_sum_holds(block: bytes) -> bool:
+    """Whether the sum in a header of a tar archive is that of its bytes."""
+    match = _OCTAL.fullmatch(block[148:156])
+    if match is None or not match[1]:
+        return False
+    return int(match[1], 8) == sum(block[:148]) + 8 * 0x20 + sum(block[156:])

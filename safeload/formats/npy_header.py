@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from safeload.errors import FormatError, TruncatedError
 from safeload.facts.type_strings import MAX_ITEM, type_string
+from safeload.formats.detect import NPY_MAGIC as MAGIC
 
 if TYPE_CHECKING:
     from safeload.source.blob import Blob
 
-__all__ = ["MAGIC", "Header", "literal", "read_header"]
+__all__ = ["Header", "literal", "read_header"]
 
-MAGIC = b"\x93NUMPY"
 _MAX_HEADER = 1 << 20
 _HEAD = 512
 _MAX_DEPTH = 16

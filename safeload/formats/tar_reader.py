@@ -11,12 +11,13 @@ import re
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from safeload.errors import FormatError, LimitExceededError, TruncatedError
+from safeload.formats.detect import tar_sum_holds
 
 if TYPE_CHECKING:
     from safeload.limits import Limits
     from safeload.source.blob import Blob
 
-__all__ = ["TarEntry", "is_tar", "read_tar"]
+__all__ = ["TarEntry", "read_tar"]
 
 _BLOCK = 512
 _OCTAL = re.compile(rb" *([0-7]*)[ \0]*")
@@ -46,12 +47,6 @@ class _Pending(NamedTuple):
     name: bytes | None = None
     size: int | None = None
     announced: bool = False  # that there is one
-
-
-def is_tar(blob: Blob) -> bool:
-    """Whether the first block is a tar header, by its sum: for :meth:`Format.recognise`."""
-    block = blob.head(_BLOCK)
-    return len(block) == _BLOCK and any(block) and _sum_holds(block)
 
 
 def read_tar(blob: Blob, limits: Limits) -> list[TarEntry]:
@@ -116,7 +111,7 @@ def _entry(blob: Blob, block: bytes, data: int, pending: _Pending, entries: list
 
 def _checked_size(block: bytes) -> int:
     """The size in a header, all of whose numbers are ones: some readers stop at a header that has a wrong one."""
-    if not _sum_holds(block):
+    if not tar_sum_holds(block):
         _refuse("the sum of a header is wrong")
     for start, end in _NUMBERS:
         if block[start] != _NEGATIVE:
@@ -139,14 +134,6 @@ def _next(blob: Blob, data: int, size: int) -> int:
     if end > blob.size:
         raise TruncatedError("a file in the tar archive ends before it is complete; fetch the archive again")
     return end
-
-
-def _sum_holds(block: bytes) -> bool:
-    match = _OCTAL.fullmatch(block[148:156])
-    if match is None or not match[1]:
-        return False
-    fields = block[:148] + b" " * 8 + block[156:]
-    return int(match[1], 8) == sum(fields)
 
 
 def _number(field: bytes) -> int:

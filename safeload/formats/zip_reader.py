@@ -17,8 +17,8 @@ import zlib
 from typing import TYPE_CHECKING
 
 from safeload.errors import FormatError, SafeloadError, TruncatedError
-from safeload.formats.detect import looks_like_pickle_head
-from safeload.formats.tar_reader import is_tar, read_tar
+from safeload.formats.detect import is_tar, is_zip, looks_like_pickle_head
+from safeload.formats.tar_reader import read_tar
 from safeload.formats.zip_directory import (
     DESCRIPTOR,
     Directory,
@@ -39,7 +39,7 @@ from safeload.source.unpacking import Budget, LazyBlob, check_ratio
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["ZipEntry", "ZipReader", "has_zip_behind", "is_zip", "zip_names"]
+__all__ = ["ZipEntry", "ZipReader", "has_zip_behind", "zip_names"]
 
 _LOCAL = b"PK\x03\x04"
 _EMPTY = b"PK\x05\x06"
@@ -47,11 +47,6 @@ _LOCAL_RECORD = struct.Struct("<4s5H3L2H")
 # Sizes of a data descriptor, by whether it is signed and how wide its sizes are.
 _DESCRIPTORS = {12: "<3L", 16: "<4x3L", 20: "<L2Q", 24: "<4xL2Q"}
 _DESCRIPTOR = b"PK\x07\x08"
-
-
-def is_zip(blob: Blob) -> bool:
-    """Whether the bytes begin as a zip archive; for :meth:`Format.recognise`."""
-    return blob.head(4) in (_LOCAL, _EMPTY)
 
 
 def zip_names(blob: Blob) -> tuple[str, ...] | None:

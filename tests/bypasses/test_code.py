@@ -303,7 +303,8 @@ def test_text_that_steers_a_terminal():
     names = ("\x1b]0;owned\x07", "::error::x\n::add-mask::y", "##[error]", "\u202eevil", "\ud800")
     args = (*CODE[:8], names, names, *names[:3], 1, b"", b"", (), ())
     report = safeload.scan(proto(4) + CREATE_CODE + arguments(*args) + b"R" + STOP)
-    from safeload.cli.reports import inspection, plain
+    from safeload.cli.reports.document import plain
+    from safeload.cli.reports.inspection import inspection
 
     text = plain(inspection(report))
     assert not any(ord(char) < 32 and char != "\n" for char in text)

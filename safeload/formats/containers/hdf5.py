@@ -10,11 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from safeload.errors import FormatError, LoadError, SafeloadError
 from safeload.formats.base import GENERIC, NO
+from safeload.formats.detect import is_tar
 from safeload.formats.hdf5.library import Library, end_of_file, find_signature
-from safeload.formats.hdf5.tree import Tree
-from safeload.formats.hdf5.values import built, pickled_values
-from safeload.formats.pickled_bytes import seems_pickled
-from safeload.formats.tar_reader import is_tar, read_tar
 from safeload.limits import DEFAULT_LIMITS
 
 if TYPE_CHECKING:
@@ -52,6 +49,8 @@ def _is_member(blob: Blob, start: int) -> bool:
     """
     if not is_tar(blob):
         return False
+    from safeload.formats.tar_reader import read_tar
+
     try:
         return any(
             entry.data == start and end_of_file(blob.slice(start, entry.size)) <= entry.size
@@ -66,6 +65,8 @@ _MODEL, _TRAINING = "model_config", "training_config"
 
 def _check_user_block(blob: Blob) -> None:
     """What stands before the file must be nothing to another program."""
+    from safeload.formats.pickled_bytes import seems_pickled
+
     start = find_signature(blob)
     if start and seems_pickled(blob.read(0, min(start, _USER_BLOCK_READ))):
         raise FormatError(
@@ -79,6 +80,9 @@ class _Split:
 
     def __init__(self, blob: Blob, request: SplitRequest) -> None:
         self._request = request
+        from safeload.formats.hdf5.tree import Tree
+        from safeload.formats.hdf5.values import pickled_values
+
         self._library = Library(blob)
         try:
             self._tree = Tree(self._library, request.limits, request.part.member)
@@ -120,6 +124,8 @@ class _Split:
         return found
 
     def rebuild(self, parts: Parts) -> Any:  # noqa: ARG002
+        from safeload.formats.hdf5.values import built
+
         try:
             group = built(self._library, self._tree, index=self._request.part.index, mmap=self._request.part.mmap)
         finally:

@@ -12,16 +12,14 @@ from typing import TYPE_CHECKING, Any
 from safeload.errors import FormatError, LimitExceededError, SafeloadError
 from safeload.findings import Finding, Severity, Verdict
 from safeload.formats.base import NO, SPECIFIC, Member
-from safeload.formats.keras.config import judge_config, read_json
-from safeload.formats.pickled_bytes import seems_pickled
-from safeload.formats.zip_reader import ZipReader, zip_names
+from safeload.formats.detect import is_zip
 from safeload.source.blob import MemoryBlob
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from safeload.formats.base import Parts, SplitRequest
-    from safeload.formats.zip_reader import ZipEntry
+    from safeload.formats.zip_reader import ZipEntry, ZipReader
     from safeload.source.blob import Blob
 
 __all__ = ["FORMAT"]
@@ -36,12 +34,18 @@ class _Keras:
     begins = b"P"
 
     def recognise(self, blob: Blob) -> int:
+        if not is_zip(blob):
+            return NO
+        from safeload.formats.zip_reader import zip_names
+
         names = zip_names(blob) or ()
         if _CONFIG not in names:
             return NO
         return SPECIFIC if _METADATA in names or _is_weights(names) or _names_an_object(blob) else NO
 
     def split(self, blob: Blob, request: SplitRequest) -> _Split:
+        from safeload.formats.zip_reader import ZipReader
+
         return _Split(ZipReader(blob, request.limits, budget=request.budget, fold_case=True), request)
 
 
@@ -51,6 +55,9 @@ def _is_weights(names: Sequence[str]) -> bool:
 
 def _names_an_object(blob: Blob) -> bool:
     """Whether the configuration alone is a model's: Keras builds it before it looks for weights."""
+    from safeload.formats.keras.config import read_json
+    from safeload.formats.zip_reader import ZipReader
+
     try:
         reader = ZipReader(blob)
         entry = reader.by_name[_CONFIG]
@@ -71,6 +78,8 @@ class _Split:
                 "of its weights",
                 code="format.member",
             )
+        from safeload.formats.keras.config import judge_config
+
         self._request = request
         self.members: list[Member] = []
         self.findings: list[Finding] = []
@@ -85,6 +94,8 @@ class _Split:
         self.findings += judge_config(self._json[_CONFIG], _CONFIG, request.permits)
 
     def _take(self, reader: ZipReader, entry: ZipEntry) -> None:
+        from safeload.formats.keras.config import read_json
+
         name = entry.name
         if name in (_CONFIG, _METADATA):
             data = reader.read(entry)
@@ -134,6 +145,7 @@ def _check_name(name: str) -> None:
 def _is_artifact(data: bytes) -> bool:
     """Whether an asset is more than text: something that a loader would load."""
     from safeload.formats.containers import detect
+    from safeload.formats.pickled_bytes import seems_pickled
 
     return seems_pickled(data) or detect(MemoryBlob(data)) is not None
 

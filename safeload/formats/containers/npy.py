@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from safeload.errors import FormatError, LimitExceededError
 from safeload.formats.base import NO, SPECIFIC, Stream
-from safeload.formats.npy_array import array_of, checked_object_array
-from safeload.formats.npy_header import MAGIC, Header, read_header
+from safeload.formats.detect import NPY_MAGIC as MAGIC
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from safeload.formats.base import EncodeOptions, Parts, SplitRequest
+    from safeload.formats.npy_header import Header
     from safeload.source.blob import Blob
 
 __all__ = ["CODECS", "FORMAT"]
@@ -36,6 +36,8 @@ class _Npy:
             raise FormatError(
                 "an npy file is one array and has no members; load it without member=", code="format.member"
             )
+        from safeload.formats.npy_header import read_header
+
         first = read_header(blob)
         header = first
         streams: list[Stream] = []
@@ -76,6 +78,8 @@ class _Split:
         return self.header.data if self.header.dtype.hasobject else self.header.data + self.header.size
 
     def rebuild(self, parts: Parts) -> Any:
+        from safeload.formats.npy_array import array_of, checked_object_array
+
         """The first array, or the part of it that was asked for."""
         request = self.request
         if not self.header.dtype.hasobject:

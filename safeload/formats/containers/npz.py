@@ -6,23 +6,21 @@ A load gives a dict of all arrays, or with ``member=`` one array, without readin
 from __future__ import annotations
 
 import io
-import zipfile
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from safeload.errors import FormatError
 from safeload.formats.archives import no_member
 from safeload.formats.base import NO, SPECIFIC, Stream
-from safeload.formats.npy_array import array_of, checked_object_array
-from safeload.formats.npy_header import Header, read_header
-from safeload.formats.zip_reader import ZipReader, zip_names
+from safeload.formats.detect import is_zip
 from safeload.source.blob import MemoryBlob
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from safeload.formats.base import EncodeOptions, Parts, SplitRequest
-    from safeload.formats.zip_reader import ZipEntry
+    from safeload.formats.npy_header import Header
+    from safeload.formats.zip_reader import ZipEntry, ZipReader
     from safeload.source.blob import Blob
 
 __all__ = ["CODECS", "FORMAT"]
@@ -36,10 +34,17 @@ class _Npz:
     begins = b"P"
 
     def recognise(self, blob: Blob) -> int:
+        if not is_zip(blob):
+            return NO
+        from safeload.formats.zip_reader import zip_names
+
         names = zip_names(blob)
         return SPECIFIC if names is not None and all(name.endswith(_SUFFIX) for name in names) else NO
 
     def split(self, blob: Blob, request: SplitRequest) -> _Split:
+        from safeload.formats.npy_header import read_header
+        from safeload.formats.zip_reader import ZipReader
+
         reader = ZipReader(blob, request.limits, budget=request.budget)
         arrays: list[_Array] = []
         streams: list[Stream] = []
@@ -112,6 +117,8 @@ class _Split:
         return {_key(array.entry): self._rebuilt(array, parts, self._request) for array in self._arrays}
 
     def _rebuilt(self, array: _Array, parts: Parts, request: SplitRequest) -> Any:
+        from safeload.formats.npy_array import array_of, checked_object_array
+
         if array.stream is not None:
             objects = checked_object_array(parts.stream(array.stream), array.header)
             return objects if request.part.index is None else objects[request.part.index]
@@ -130,6 +137,8 @@ class _Codec:
     code = False
 
     def encode(self, obj: Any, request: EncodeOptions) -> Sequence[Any]:
+        import zipfile
+
         """A mapping of names to arrays. Arrays of objects are pickled, as numpy does."""
         import numpy as np
 

@@ -14,11 +14,9 @@ import math
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from safeload.errors import FormatError, LimitExceededError
-from safeload.facts.torch_types import DTYPES
 from safeload.formats.archives import no_member
 from safeload.formats.base import NO, SPECIFIC
 from safeload.formats.detect import HEAD, begins_safetensors
-from safeload.formats.torch_arrays import numpy_dtype
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -102,6 +100,8 @@ class _Split:
 
         size = tensor.end - tensor.start
         at = self._start + tensor.start
+        from safeload.formats.torch_arrays import numpy_dtype
+
         dtype = numpy_dtype(tensor.dtype).newbyteorder("<")
         if not size:
             return np.empty(tensor.shape, dtype)
@@ -159,6 +159,8 @@ def _is_count(value: Any) -> bool:
 
 
 def _tensor(entry: Any) -> _Tensor:
+    from safeload.facts.torch_types import DTYPES
+
     if type(entry) is not dict or entry.keys() != {"dtype", "shape", "data_offsets"}:
         raise _malformed("a tensor is not described by dtype, shape and data_offsets")
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
@@ -186,6 +188,8 @@ class _Codec:
 
     def encode(self, obj: Any, request: EncodeOptions) -> Sequence[Any]:  # noqa: ARG002
         """Header and bytes, in the order of the safetensors library: wide dtypes first, so that all are aligned."""
+        from safeload.facts.torch_types import DTYPES
+
         if type(obj) is not dict or not all(type(name) is str and name != _METADATA for name in obj):
             raise TypeError("codec='safetensors' writes a dict of arrays by name")
         arrays = {name: _flat(name, value) for name, value in obj.items()}

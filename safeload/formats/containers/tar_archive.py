@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 from safeload.errors import FormatError
 from safeload.formats.archives import ArchiveSplit, chosen
 from safeload.formats.base import GENERIC, NO, SPECIFIC, Member
-from safeload.formats.detect import HEAD, is_more_than_tar
-from safeload.formats.tar_reader import is_tar, read_tar
+from safeload.formats.detect import HEAD, is_more_than_tar, is_tar
 
 if TYPE_CHECKING:
     from safeload.formats.base import SplitRequest
@@ -34,6 +33,8 @@ class _Tar:
                 "so it is refused",
                 code="format.polyglot",
             )
+        from safeload.formats.tar_reader import read_tar
+
         entries = read_tar(blob, request.limits)
         if request.loading:
             entry = entries[chosen([entry.name for entry in entries], request.part.member, self.name)]

@@ -11,12 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from safeload.errors import FormatError
 from safeload.formats.base import NO, SPECIFIC
-from safeload.formats.detect import HEAD, is_torch_legacy
-from safeload.formats.torch_legacy import LegacySplit
-from safeload.formats.torch_storages import torch_module
-from safeload.formats.torch_tar import split_tar
-from safeload.formats.torch_tarfile import is_torch_tar
-from safeload.formats.torch_zip import is_torch_zip, split_zip
+from safeload.formats.detect import HEAD, has_tar_magic, is_torch_legacy, is_zip
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +27,7 @@ class _Torch:
 
     def recognise(self, blob: Blob) -> int:
         """The magic number of old files, or the files in an archive."""
-        known = is_torch_legacy(blob.head(HEAD)) or is_torch_zip(blob) or is_torch_tar(blob)
+        known = is_torch_legacy(blob.head(HEAD)) or _is_zip(blob) or _is_tar(blob)
         return SPECIFIC if known else NO
 
     def split(self, blob: Blob, request: SplitRequest) -> Split:
@@ -44,8 +39,32 @@ class _Torch:
                 code="format.member",
             )
         if is_torch_legacy(blob.head(HEAD)):
+            from safeload.formats.torch_legacy import LegacySplit
+
             return LegacySplit(blob, request)
-        return split_tar(blob, request) if is_torch_tar(blob) else split_zip(blob, request)
+        if _is_tar(blob):
+            from safeload.formats.torch_tar import split_tar
+
+            return split_tar(blob, request)
+        from safeload.formats.torch_zip import split_zip
+
+        return split_zip(blob, request)
+
+
+def _is_zip(blob: Blob) -> bool:
+    if not is_zip(blob):
+        return False
+    from safeload.formats.torch_zip import is_torch_zip
+
+    return is_torch_zip(blob)
+
+
+def _is_tar(blob: Blob) -> bool:
+    if not has_tar_magic(blob):
+        return False
+    from safeload.formats.torch_tarfile import is_torch_tar
+
+    return is_torch_tar(blob)
 
 
 class _Codec:
@@ -57,6 +76,8 @@ class _Codec:
 
     def encode(self, obj: Any, request: EncodeOptions) -> Sequence[Any]:
         """What ``torch.save`` writes."""
+        from safeload.formats.torch_storages import torch_module
+
         buffer = io.BytesIO()
         torch_module().save(obj, buffer, pickle_protocol=2 if request.protocol is None else request.protocol)
         return (buffer.getvalue(),)

@@ -10,10 +10,11 @@ from safeload.errors import FormatError
 from safeload.findings import Finding, Severity, Verdict
 from safeload.formats.archives import ArchiveSplit, chosen, member_finding
 from safeload.formats.base import GENERIC, NO, SPECIFIC, Member
-from safeload.formats.zip_reader import ZipReader, has_zip_behind, is_zip
+from safeload.formats.detect import HEAD, is_zip, looks_like_pickle_head
 
 if TYPE_CHECKING:
     from safeload.formats.base import SplitRequest
+    from safeload.formats.zip_reader import ZipReader
     from safeload.source.blob import Blob
 
 __all__ = ["FORMAT"]
@@ -33,9 +34,17 @@ class _Zip:
 
     def recognise(self, blob: Blob) -> int:
         # Behind something else: that is another format then, or nothing that loads. Programs that open it as a zip do.
-        return GENERIC if is_zip(blob) else SPECIFIC if has_zip_behind(blob) else NO
+        if is_zip(blob):
+            return GENERIC
+        if looks_like_pickle_head(blob.head(HEAD)):  # no reader looks for an archive there
+            return NO
+        from safeload.formats.zip_reader import has_zip_behind
+
+        return SPECIFIC if has_zip_behind(blob) else NO
 
     def split(self, blob: Blob, request: SplitRequest) -> ArchiveSplit:
+        from safeload.formats.zip_reader import ZipReader
+
         reader = ZipReader(blob, request.limits, budget=request.budget)
         files = reader.files
         if request.loading:

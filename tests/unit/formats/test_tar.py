@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 import safeload
 from safeload.errors import FormatError, LimitExceededError, SafeloadError, TruncatedError
-from safeload.formats.tar_reader import is_tar, read_tar
+from safeload.formats.detect import is_tar
+from safeload.formats.tar_reader import read_tar
 from safeload.limits import DEFAULT_LIMITS, Limits
 from safeload.source.blob import MemoryBlob
 

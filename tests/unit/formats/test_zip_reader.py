@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from safeload.errors import FormatError, LimitExceededError, SafeloadError
-from safeload.formats.zip_reader import ZipReader, has_zip_behind, is_zip, zip_names
+from safeload.formats.detect import is_zip
+from safeload.formats.zip_reader import ZipReader, has_zip_behind, zip_names
 from safeload.limits import Limits
 from safeload.source.blob import FileBlob, MemoryBlob
 

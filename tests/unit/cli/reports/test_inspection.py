@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from safeload.cli.reports import inspection, plain
+from safeload.cli.reports.document import plain
+from safeload.cli.reports.inspection import inspection
 from safeload.findings import Finding, Report, Severity, StreamInfo, Verdict
 
 

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from safeload.cli.reports import ScanResult, renderers
-from safeload.cli.reports.renderers import json_format, text
+from safeload.cli.reports.renderers import json_format, renderers, text
+from safeload.cli.reports.result import ScanResult
 from safeload.findings import Finding, Report, Severity, Verdict
 
 BAD = Finding("policy.not-allowed", Severity.CRITICAL, "the pickle imports os.system", "stream 0", "os.system")
