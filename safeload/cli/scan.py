@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
@@ -43,7 +42,7 @@ Exit codes:
 2  usage or internal error
 3  something was not scanned, and nothing worse was found
 """
-_FILES_PER_WORKER: Final = 16
+_MANY: Final = 16  # files, from which on progress is shown
 
 
 @make_command("scan", "Are these files and trees safe to load?", examples=_EXAMPLES)
@@ -112,11 +111,12 @@ def command(
 def _scan(found: Discovery, job: Job, jobs: int | None) -> list[Report]:
     from safeload.cli import styled
     from safeload.cli.workers import scan_files
+    from safeload.source.parallel import cpu_count
 
     names = sorted(found.files)
     if jobs is None:
-        jobs = max(1, min(os.cpu_count() or 1, len(names) // _FILES_PER_WORKER))
-    bar = styled.progress(sys.stderr) if len(names) > _FILES_PER_WORKER else None
+        jobs = cpu_count()
+    bar = styled.progress(sys.stderr) if len(names) > _MANY else None
     if bar is None:
         reports = scan_files(names, job, jobs, lambda: None)
     else:

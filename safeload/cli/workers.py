@@ -1,20 +1,21 @@
 """Scans in processes of their own: faster with several, and a hostile file that kills its process kills no scan.
 
-Rules: each worker has one file at a time, so that its death has one culprit, which becomes a report; the results are in
-the order of the files whatever the number of workers; a worker ends when its parent does.
+Rules: a process has some files at a time; when it dies, those that it has not answered are scanned again one by one, so
+that the death has one culprit, which becomes a report. The results are in the order of the files whatever the number of
+processes. Another process is started only when the files that are left are worth it: small ones are not.
 """
 
 from __future__ import annotations
 
 import functools
-import multiprocessing
+import importlib
 import signal
-import sys
-import warnings
+from collections import deque
 from dataclasses import dataclass, replace
-from multiprocessing.connection import Connection, wait
-from typing import TYPE_CHECKING, Any, BinaryIO
+from time import monotonic
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
+from safeload.cli import processes
 from safeload.cli.discover import not_scanned
 from safeload.cli.failure import Failure
 from safeload.cli.files import open_regular
@@ -54,125 +55,160 @@ def loader_of(job: Job) -> Loader:
 
 
 def scan_files(paths: Sequence[str], job: Job, jobs: int, advance: Callable[[], object]) -> list[Report]:
-    """The reports of ``paths``, in their order; ``advance`` is called after each."""
-    loader_of(job)  # mistakes in the options end the run here; a forked worker inherits the loader
-    results: dict[int, Report] = {}
-    waiting = list(enumerate(paths))[::-1]
-    crew = _Crew(job)
+    """The reports of ``paths``, in their order; ``advance`` is called after each.
+
+    Raises:
+        AuditError: a trail that was asked for cannot be written.
+    """
+    _prepare(job)
+    crew = _Crew(paths, job, jobs, advance)
     try:
-        for _ in range(min(jobs, len(paths))):
-            crew.hire().give(*waiting.pop())
-        while crew.workers:
-            for worker in crew.finished():
-                number, report = worker.take()
-                results[number] = report
-                advance()
-                if worker.dead:
-                    crew.dismiss(worker)
-                    if waiting:
-                        crew.hire().give(*waiting.pop())
-                elif waiting:
-                    worker.give(*waiting.pop())
-                else:
-                    crew.dismiss(worker)
+        return crew.run()
     finally:
         crew.end()
-    return [results[number] for number in range(len(paths))]
+
+
+def _prepare(job: Job) -> None:
+    """Make here what every file needs: mistakes in the options end the run, and a forked worker inherits the rest."""
+    from safeload.formats.containers import formats
+
+    policy = loader_of(job).policy
+    importlib.import_module("safeload.pipeline.scan")
+    formats()
+    _ = policy.name_set, policy.conditions
+
+
+_MOST: Final = 32  # files that a worker has at a time
+_PATIENCE: Final = 0.1  # seconds that a worker keeps answers, and after which another one may be worth its start
+_WORTH: Final = 0.2  # seconds of work that is left, by what was done so far, for which it is
 
 
 class _Worker:
-    """One process and the file it is busy with."""
+    """One process and the files that it has not answered yet, in its order."""
 
-    def __init__(self, process: Any, connection: Connection) -> None:
-        self.process = process
-        self.connection = connection
-        self.dead = False
-        self._number = -1
-        self._path = ""
-
-    def give(self, number: int, path: str) -> None:
-        self._number, self._path = number, path
-        try:
-            self.connection.send(path)
-        except OSError:
-            self.dead = True
-
-    def take(self) -> tuple[int, Report]:
-        try:
-            answer = self.connection.recv()
-        except (EOFError, OSError):
-            self.dead = True
-            self.process.join()
-            code = self.process.exitcode or 0
-            how = f"was ended by signal {-code}" if code < 0 else f"ended with status {code}"
-            hint = "; was there enough memory?" if code == -signal.SIGKILL else ""
-            message = f"the process that scanned it {how}{hint}; treat the file as hostile"
-            return self._number, not_scanned(self._path, "scan.process-died", message)
-        if isinstance(answer, AuditError):
-            raise answer
-        return self._number, answer
+    def __init__(self, job: Job, others: Sequence[_Worker]) -> None:
+        self.process: processes.Process = processes.start(
+            functools.partial(_serve, job), [other.process for other in others]
+        )
+        self.files: deque[tuple[int, str]] = deque()
 
 
 class _Crew:
-    """The processes of one run."""
+    """The processes of one run, and what is left to do."""
 
-    def __init__(self, job: Job) -> None:
-        self.job = job
-        self.workers: list[_Worker] = []
-        # Forking inherits what is imported already; elsewhere the platform's own way of starting is used.
-        self.forks = sys.platform == "linux"
-        self.context = multiprocessing.get_context("fork" if self.forks else None)
+    def __init__(self, paths: Sequence[str], job: Job, jobs: int, advance: Callable[[], object]) -> None:
+        self._job = job
+        self._most = jobs
+        self._advance = advance
+        self._waiting = deque(enumerate(paths))
+        self._suspects: deque[tuple[int, str]] = deque()  # of a process that died: each is scanned alone
+        self._results: dict[int, Report] = {}
+        self._workers: list[_Worker] = []
+        self._began = monotonic()
 
-    def hire(self) -> _Worker:
-        ours, theirs = self.context.Pipe()
-        # A fork holds copies of every open pipe: it closes them, or its siblings would never see their parent end.
-        inherited = [worker.connection for worker in self.workers] + [ours] if self.forks else []
-        process = self.context.Process(target=_serve, args=(theirs, self.job, inherited), daemon=True)
-        with warnings.catch_warnings():
-            # Python 3.12 warns of forking beside threads; here they are those of idle numeric libraries.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            process.start()
-        theirs.close()
-        worker = _Worker(process, ours)
-        self.workers.append(worker)
-        return worker
-
-    def finished(self) -> list[_Worker]:
-        ready = set(wait([worker.connection for worker in self.workers]))
-        return [worker for worker in self.workers if worker.connection in ready]
-
-    def dismiss(self, worker: _Worker) -> None:
-        self.workers.remove(worker)
-        worker.connection.close()
-        worker.process.join()
+    def run(self) -> list[Report]:
+        """Scan everything."""
+        if self._waiting:
+            self._hire()
+        while self._workers:
+            ready = processes.wait([worker.process for worker in self._workers], self._patience())
+            for worker in [worker for worker in self._workers if worker.process in ready]:
+                self._hear(worker)
+            if len(self._workers) < self._most and self._is_worth_another():
+                self._hire()
+        return [self._results[number] for number in range(len(self._results))]
 
     def end(self) -> None:
         """End what still runs: after an interrupt nobody waits for a long file."""
-        for worker in self.workers:
-            worker.process.kill()
-        for worker in list(self.workers):
-            self.dismiss(worker)
+        while self._workers:
+            self._workers.pop().process.end(kill=True)
+
+    def _patience(self) -> float | None:
+        return _PATIENCE if self._waiting and len(self._workers) < self._most else None
+
+    def _is_worth_another(self) -> bool:
+        spent = monotonic() - self._began
+        if not self._waiting or spent < _PATIENCE:
+            return False
+        return spent / (len(self._results) or 1) * len(self._waiting) > _WORTH
+
+    def _hire(self) -> None:
+        worker = _Worker(self._job, self._workers)
+        self._workers.append(worker)
+        self._give(worker)
+
+    def _give(self, worker: _Worker) -> None:
+        """Give ``worker`` its next files, fewer the fewer are left, or let it go."""
+        if self._suspects:
+            worker.files.append(self._suspects.popleft())
+        else:
+            fair = len(self._waiting) // (4 * self._most)
+            for _ in range(min(max(1, min(fair, _MOST)), len(self._waiting))):
+                worker.files.append(self._waiting.popleft())
+        if not worker.files:
+            self._workers.remove(worker)
+            worker.process.end()
+            return
+        try:
+            worker.process.send([path for _, path in worker.files])
+        except OSError:
+            self._bury(worker)
+
+    def _hear(self, worker: _Worker) -> None:
+        """Take what ``worker`` has to say."""
+        try:
+            answers = worker.process.receive()
+        except (EOFError, OSError):
+            self._bury(worker)
+            return
+        for answer in answers:
+            if isinstance(answer, AuditError):
+                raise answer
+            self._settle(worker.files.popleft()[0], answer)
+        if not worker.files:
+            self._give(worker)
+
+    def _settle(self, number: int, report: Report) -> None:
+        self._results[number] = report
+        self._advance()
+
+    def _bury(self, worker: _Worker) -> None:
+        """Find out whose fault the death of ``worker`` is, and go on with another process."""
+        self._workers.remove(worker)
+        code = worker.process.end()
+        if len(worker.files) == 1:
+            number, path = worker.files[0]
+            how = f"was ended by signal {-code}" if code < 0 else f"ended with status {code}"
+            hint = "; was there enough memory?" if code == -signal.SIGKILL else ""
+            message = f"the process that scanned it {how}{hint}; treat the file as hostile"
+            self._settle(number, not_scanned(path, "scan.process-died", message))
+        else:
+            self._suspects.extend(worker.files)
+        if self._suspects or self._waiting:
+            self._hire()
 
 
-def _serve(connection: Connection, job: Job, inherited: list[Connection]) -> None:
+def _serve(job: Job, receive: Callable[[], Any], send: Callable[[Any], None]) -> None:
     """The life of a worker."""
-    for other in inherited:
-        other.close()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
     while True:
         try:
-            path = connection.recv()
+            paths = receive()
         except (EOFError, OSError):
             return
-        answer: Report | AuditError
-        try:
-            answer = scan_file(path, job)
-        except AuditError as error:
-            answer = error
-        try:
-            connection.send(answer)
-        except OSError:
-            return
+        answers: list[Report | AuditError] = []
+        said = monotonic()
+        for number, path in enumerate(paths, 1):
+            try:
+                answers.append(scan_file(path, job))
+            except AuditError as error:
+                answers.append(error)
+            if number == len(paths) or monotonic() - said > _PATIENCE:
+                try:
+                    send(answers)
+                except OSError:
+                    return
+                answers = []
+                said = monotonic()
 
 
 def _scan_in_context(stream: BinaryIO, loader: Loader, job: Job) -> Report:

@@ -24,7 +24,7 @@ def patched(monkeypatch):
 
     def patch(function):
         monkeypatch.setattr(workers, "scan_file", function)
-        monkeypatch.setattr(workers, "loader_of", lambda _job: None)
+        monkeypatch.setattr(workers, "_prepare", lambda _job: None)
 
     return patch
 
@@ -60,6 +60,45 @@ def test_a_file_that_kills_its_process_is_reported_and_the_others_are_scanned(pa
     assert f"signal {signal.SIGUSR1:d}" in messages[0]
     assert "signal 9; was there enough memory?" in messages[1]
     assert "status 3" in messages[2]
+
+
+def test_the_culprit_among_many_is_found(patched):
+    """Files have a process together; one that kills it costs none of the others its report."""
+    bad = {"7", "8", "130", "299"}
+    patched(lambda path, _job: os._exit(9) if path in bad else Report(Verdict.CLEAN, path=path))
+    paths = [str(number) for number in range(300)]
+    steps = []
+    reports = workers.scan_files(paths, JOB, 2, lambda: steps.append(1))
+    assert {path for path, report in zip(paths, reports, strict=True) if report.verdict is Verdict.ERROR} == bad
+    assert len(reports) == len(steps) == 300
+
+
+@pytest.mark.parametrize(("patience", "worth", "expected"), [(0.0, -1.0, 3), (0.0, 1e9, 1), (1e5, -1.0, 1)])
+def test_another_process_is_started_when_it_is_worth_it(patched, monkeypatch, patience, worth, expected):
+    """A start costs more than many small files."""
+    patched(lambda path, _job: Report(Verdict.CLEAN, path=path))
+    monkeypatch.setattr(workers, "_PATIENCE", patience)
+    monkeypatch.setattr(workers, "_WORTH", worth)
+    started = []
+    start = workers.processes.start
+    monkeypatch.setattr(workers.processes, "start", lambda *args: started.append(1) or start(*args))
+    workers.scan_files([str(number) for number in range(200)], JOB, 3, lambda: None)
+    assert len(started) == expected
+
+
+def test_where_processes_are_not_forked(tmp_path, monkeypatch):
+    """The way of other systems gives the same answers, and says how a process died."""
+    monkeypatch.setattr(workers.processes, "_FORKS", False)
+    (tmp_path / "good").write_bytes(pickle.dumps([1]))
+    (tmp_path / "bad").write_bytes(b"\x80\x04N")
+    paths = [str(tmp_path / name) for name in ("good", "bad", "gone")]
+    reports = workers.scan_files(paths, JOB, 1, lambda: None)
+    assert [str(report.verdict) for report in reports] == ["clean", "malformed", "error"]
+    process = workers.processes.start(os._exit, [])
+    assert workers.processes.wait([process], 60) == [process]
+    with pytest.raises((EOFError, OSError)):
+        process.receive()
+    assert process.end() == 1
 
 
 def test_an_interrupt_ends_the_workers(patched):
