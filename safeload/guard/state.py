@@ -7,13 +7,13 @@ once per name, so that a week of it fits into a trail.
 from __future__ import annotations
 
 import enum
-import threading
 import warnings
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
 
 from safeload.engine.harmful import is_harmful
 from safeload.errors import PolicyError
+from safeload.facts import forks
 from safeload.findings import Finding, Report, Severity, Verdict
 from safeload.guard.names import is_allowed_by_name, readings
 
@@ -70,7 +70,7 @@ class State:
         self.met: dict[str, int] = {}
         self.listeners: list[Callable[[str], None]] = []
         self._told: set[str] = set()
-        self._lock = threading.Lock()
+        self._lock = forks.lock()
 
     def meet(self, module: str, name: str) -> None:
         """Judge a lookup of an unpickler that is not safeload's.

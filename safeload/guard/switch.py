@@ -8,10 +8,10 @@ from __future__ import annotations
 import importlib
 import os
 import pickle
-import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from safeload.facts import forks
 from safeload.guard.state import Mode, State, block, process
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ _OWN: Final = (
     "safeload.engine.load.unpickler", "safeload.engine.trace", "safeload.guard.judged",
 )  # fmt: skip
 
-_lock = threading.RLock()
+_lock = forks.rlock()
 early: list[str] = []  # what other modules had taken by name before
 
 

@@ -10,10 +10,10 @@ import fcntl
 import hashlib
 import os
 from collections import OrderedDict
-from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from safeload.errors import FormatError, PolicyError
+from safeload.facts import forks
 from safeload.findings import Verdict
 from safeload.pipeline.request import check_size
 from safeload.pipeline.scan import scan
@@ -114,7 +114,7 @@ def _rest(file: Any, limits: Limits) -> bytes:
 
 # A service loads the same model again and again, and a report costs more than the jail.
 _reports: OrderedDict[tuple[Any, ...], Report] = OrderedDict()
-_reports_lock = Lock()
+_reports_lock = forks.lock()
 
 
 def _judged(data: bytes, request: ReadRequest, operation: Operation) -> Report:

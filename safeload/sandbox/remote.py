@@ -10,10 +10,10 @@ from __future__ import annotations
 import os
 import queue
 import sys
-import threading
 from typing import TYPE_CHECKING, Any, Self
 
 from safeload.errors import LimitExceededError, LoadError, SandboxError, SandboxTimeoutError
+from safeload.facts import forks
 from safeload.sandbox.artifact import seal, write_at
 from safeload.sandbox.attestation import check_level
 from safeload.sandbox.data.encode import encode
@@ -63,7 +63,7 @@ class Remote:
         self._describe = describe
         self._processes = processes
         self._closed = False
-        self._lock = threading.Lock()
+        self._lock = forks.lock()
         self.restarts = 0
         self._summary: dict[str, Any] = {}
         self._new_slots()
@@ -201,7 +201,7 @@ class Remote:
 
     def _after_fork(self) -> None:
         """The processes are the parent's: leave them alone, and start others."""
-        self._lock = threading.Lock()
+        self._lock = forks.lock()
         for session in self._sessions:
             session.forget()
         self._new_slots()

@@ -13,11 +13,11 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from safeload.errors import SafeloadError, SandboxError, SandboxUnavailableError
+from safeload.facts import forks
 from safeload.sandbox.inside.wire import receive, send
 from safeload.sandbox.kernel.machine import machine
 
@@ -73,7 +73,7 @@ class ZygoteHandle:
         self.owner = os.getpid()
         self.usable = True
         self.modules: set[str] = set()
-        self._lock = threading.Lock()
+        self._lock = forks.lock()
         self._made = 0
         self._live = 0
         self._process, self._control = _start()
@@ -225,7 +225,7 @@ def _interpreter() -> str:
 
 
 _zygotes: dict[frozenset[str], ZygoteHandle] = {}
-_zygotes_lock = threading.Lock()
+_zygotes_lock = forks.lock()
 
 
 def zygote(libraries: frozenset[str], deadline: Deadline) -> ZygoteHandle:
@@ -263,7 +263,7 @@ def close_all() -> None:
 
 def _after_fork() -> None:
     global _zygotes_lock  # noqa: PLW0603 - another thread of the parent may hold it for ever here
-    _zygotes_lock = threading.Lock()
+    _zygotes_lock = forks.lock()
     for handle in _zygotes.values():
         handle.forget()
     _zygotes.clear()
