@@ -25,7 +25,7 @@ def lock() -> threading.Lock:
     return made
 
 
-def rlock() -> threading._RLock:
+def rlock() -> threading.RLock:
     """The same of a lock that one thread may take several times."""
     made = threading.RLock()
     _made.add(made)
