@@ -6,12 +6,12 @@ One frozen dataclass; every bound has a default that real artifacts stay far bel
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import NoReturn
 
 from safeload.errors import LimitExceededError
 
-__all__ = ["DEFAULT_LIMITS", "Limits", "Spending"]
+__all__ = ["DEFAULT_LIMITS", "ArtifactBudget", "Limits", "Spending"]
 
 # What one stream costs besides its opcodes, as bytes of opcodes: to set up a census, and a trace with what follows it.
 _STREAM, _TRACED = 100, 2_000
@@ -84,15 +84,84 @@ class Limits:
     max_sandbox_result: int = 1 << 30
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
+        for each in fields(self):
+            value = getattr(self, each.name)
             if not isinstance(value, int) or isinstance(value, bool):
-                raise TypeError(f"Limits.{field.name} must be an int, not {type(value).__name__}")
+                raise TypeError(f"Limits.{each.name} must be an int, not {type(value).__name__}")
             if value < 1:
-                raise ValueError(f"Limits.{field.name} must be at least 1, got {value}")
+                raise ValueError(f"Limits.{each.name} must be at least 1, got {value}")
 
 
 DEFAULT_LIMITS = Limits()
+
+
+# Bytes that calls may copy, or make in place of what they are given.
+_MOST_COPIES = 1 << 28
+# Characters of regular expressions, five microseconds each to compile; what is costly in one is charged as many of them.
+_MOST_PATTERNS = 100_000
+# Characters of code that scipy makes of a distribution's shapes; a distribution has some 350, compiled in 0.3 ms.
+_MOST_TEMPLATES = 1 << 20
+# Objects that take kilobytes or a tenth of a millisecond, and few bytes of a stream.
+_MOST_HEAVY = 20_000
+# Fields of dtypes, counted with those of the dtypes inside of them.
+_MOST_FIELDS = 1_000_000
+
+
+@dataclass(slots=True)
+class ArtifactBudget:
+    """What the streams of one artifact cost together when they are loaded, by what is known before.
+
+    Each method notes more of it, and says whether that is too much: eight members of 300 bytes took half a minute to compile
+    their patterns, each within the bound for one stream.
+
+    Attributes:
+        copies: bytes that calls copy.
+        patterns: characters of regular expressions.
+        templates: characters of code templates.
+        heavy: objects that are heavier than what the pickle says of them.
+        fields: fields of dtypes.
+    """
+
+    copies: int = 0
+    patterns: int = 0
+    templates: int = 0
+    heavy: int = 0
+    fields: int = 0
+
+    def copies_too_much(self, size: int) -> bool:
+        """Whether ``size`` bytes more are too many."""
+        self.copies += size
+        return self.copies > _MOST_COPIES
+
+    def compiles_too_much(self, patterns: int = 0, templates: int = 0) -> bool:
+        """Whether so many more characters to compile are too many."""
+        self.patterns += patterns
+        self.templates += templates
+        return self.patterns > _MOST_PATTERNS or self.templates > _MOST_TEMPLATES
+
+    def too_heavy(self, objects: int = 1) -> bool:
+        """Whether so many heavy objects more are too many."""
+        self.heavy += objects
+        return self.heavy > _MOST_HEAVY
+
+    def describes_too_much(self, fields: int) -> bool:
+        """Whether so many more fields of dtypes are too many."""
+        self.fields += fields
+        return self.fields > _MOST_FIELDS
+
+    def used(self) -> tuple[int, ...]:
+        """All of it."""
+        return self.copies, self.patterns, self.templates, self.heavy, self.fields
+
+    def spend(self, used: tuple[int, ...]) -> bool:
+        """Note what a stream costs that was judged before, and is loaded once more; says whether it is too much."""
+        copies, patterns, templates, heavy, fields = used
+        return (
+            self.copies_too_much(copies)
+            | self.compiles_too_much(patterns, templates)
+            | self.too_heavy(heavy)
+            | self.describes_too_much(fields)
+        )
 
 
 @dataclass(slots=True)
@@ -107,6 +176,7 @@ class Spending:
         limits: the bounds.
         size: bytes of the whole artifact, as far as they are known.
         work: see ``Limits.max_work``. operations, hash_work, compiled: as the limits of these names.
+        calls: what its calls would copy and compile.
         exhausted: what was raised when one of them was reached; nothing more of the artifact is judged then.
     """
 
@@ -116,6 +186,7 @@ class Spending:
     operations: int = 0
     hash_work: int = 0
     compiled: int = 0
+    calls: ArtifactBudget = field(default_factory=ArtifactBudget)
     exhausted: LimitExceededError | None = None
 
     def judge(self, code_size: int, *, traced: bool) -> None:

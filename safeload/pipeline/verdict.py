@@ -71,6 +71,7 @@ def _decided(census: Census, tracer: Tracer, options: JudgeOptions) -> Judgement
         arguments=not inexact,
         unread=census.unread,
         repeated=tracer.repeated,
+        budget=None if options.spending is None else options.spending.calls,
     )
     gate = fickling_gate(program)
     notes = gate.by_name

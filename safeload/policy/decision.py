@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from safeload.facts.printable import printable_ascii
 from safeload.findings import Finding, Severity, Verdict
-from safeload.policy.budget import ArtifactBudget
+from safeload.limits import ArtifactBudget
 from safeload.policy.states import check_state
 from safeload.program import OPERATION, Kind, Standin
 

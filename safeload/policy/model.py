@@ -17,7 +17,7 @@ from safeload.program import Kind
 
 if TYPE_CHECKING:
     from safeload.findings import Finding
-    from safeload.policy.budget import ArtifactBudget
+    from safeload.limits import ArtifactBudget
     from safeload.program import Program
 
 __all__ = ["DEFAULT_PACKS", "Permission", "Policy", "Rule", "check_rule", "resolve_policy"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from safeload import LimitExceededError, Limits
-from safeload.limits import Spending
+from safeload.limits import ArtifactBudget, Spending
 
 
 @pytest.mark.parametrize(
@@ -38,3 +38,14 @@ def test_a_large_artifact_may_have_more_streams():
         spent.judge(1, traced=True)
     with pytest.raises(LimitExceededError):
         spent.judge(1, traced=True)
+
+
+def test_what_calls_cost_adds_up_over_streams():
+    """Half of any budget twice is all of it, and what is loaded again is paid again; members of an archive share it."""
+    halves = [(1 << 27, 0, 0, 0, 0), (0, 50_000, 0, 0, 0), (0, 0, 1 << 19, 0, 0), (0, 0, 0, 10_000, 0), (0, 0, 0, 0, 500_000)]
+    for half in halves:
+        budget = ArtifactBudget()
+        assert not budget.spend(half)
+        assert not budget.spend(half)
+        assert budget.spend(half)
+        assert budget.used() == tuple(3 * each for each in half)
