@@ -130,9 +130,8 @@ def test_copies_of_states_take_bounded_memory(wrapped: bool, isolated: Any) -> N
     assert isolated(data, memory=1 << 30).code == "limit.hash-work"
 
 
-def _arrays(order: str, count: int) -> bytes:
-    """Arrays of four megabytes that share their bytes; those of the other byte order swap a copy of them."""
-    length = 500_000
+def _arrays(order: str, count: int, length: int = 500_000) -> bytes:
+    """Arrays, of four megabytes each, that share their bytes; those of the other byte order swap a copy of them."""
     dtype = (
         glob("numpy", "dtype")
         + short("f8")
@@ -166,7 +165,8 @@ def test_objects_that_are_larger_than_what_is_said_of_them(case: str, isolated: 
 
 
 def test_as_many_as_a_pickle_may_have(isolated: Any) -> None:
-    """The bounds are far from what pickles hold: thousands of generators, and some arrays of the same bytes."""
+    """The bounds are far from what pickles hold: thousands of generators, and small arrays of the same bytes, of which each has a copy."""
     generators = proto(4) + glob("random", "Random") + PUT + b"(" + (_first(0) + b")R") * 5_000 + b"l" + STOP
     assert isolated(generators).kind == "loaded"
-    assert isolated(_arrays("<", 10)).kind == "loaded"
+    assert isolated(_arrays("<", 1_000, 100)).kind == "loaded"
+    assert isolated(_arrays("<", 2)).code == "policy.argument"  # what is written to one would be written to the other

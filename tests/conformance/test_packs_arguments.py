@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stream_writer import CannotWriteError, Raw, Writer, call, named, new, replaced, traced
 
 from safeload.errors import SafeloadError
 from safeload.policy import Policy
@@ -26,6 +25,22 @@ from safeload.policy.packs import pack_names
 from safeload.program import Kind, Program
 
 np = pytest.importorskip("numpy")
+
+
+def _beside(name: str) -> Any:
+    """A module of this directory, which is no package."""
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+        assert spec is not None
+        assert spec.loader is not None
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+    return sys.modules[name]
+
+
+stream_writer = _beside("stream_writer")
+Raw, Writer = stream_writer.Raw, stream_writer.Writer
+call, named, new, traced = stream_writer.call, stream_writer.named, stream_writer.new, stream_writer.traced
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 BILLION = 10**9
@@ -107,17 +122,15 @@ _PANDAS = frozenset({"an index of a billion", "an index", "a column without its 
 
 def _seeds() -> list[Any]:
     """Honest objects whose pickles use every rule that the installed libraries can show."""
-    from test_packs_columns import _objects
-    from test_packs_roundtrip import DATA, numpy_objects, scipy_objects, sklearn_parts
-
-    seeds: list[Any] = [value for values in DATA.values() for value in values]
-    seeds += numpy_objects().values()
+    honest = _beside("test_packs_roundtrip")
+    seeds: list[Any] = [value for values in honest.DATA.values() for value in values]
+    seeds += honest.numpy_objects().values()
     seeds += [np.ma.array([1.0, 2.0], mask=[0, 1], fill_value=7.0), np.random.default_rng(1), np.zeros(3, "i4,f8")]
     if importlib.util.find_spec("pandas") is not None:
-        seeds += _objects()
+        seeds += _beside("test_packs_columns").objects()
     if importlib.util.find_spec("sklearn") is not None:
-        seeds += scipy_objects()
-        seeds += sklearn_parts()
+        seeds += honest.scipy_objects()
+        seeds += honest.sklearn_parts()
     return seeds
 
 
@@ -162,11 +175,11 @@ def _mutants() -> tuple[dict[str, list[tuple[str, bytes]]], set[str]]:
             for name, other in HOSTILE.items():
                 if name in _PANDAS and importlib.util.find_spec("pandas") is None:
                     continue
-                for args in replaced(use.args, other):
+                for args in stream_writer.replaced(use.args, other):
                     try:
                         data = b"\x80\x05" + writer.use(use, args) + b"."
                         program = Program.of(traced(data))
-                    except (CannotWriteError, KeyError, SafeloadError):
+                    except (stream_writer.CannotWriteError, KeyError, SafeloadError):
                         continue
                     tried.add(rule)
                     if not policy.decide(program):

@@ -44,7 +44,7 @@ def _frame():
     )
 
 
-def _objects():
+def objects():
     frame = _frame()
     yield from ([frame], frame.T, frame.iloc[:0], frame.iloc[::2], frame["sparse"])
     for columns in (
@@ -86,7 +86,7 @@ def _use(thing):
 @pytest.mark.parametrize("used", [False, True])
 def test_every_kind_of_column(protocol, used):
     """What pandas writes is allowed and comes back equal."""
-    for thing in _objects():
+    for thing in objects():
         data = pickle.dumps(_use(thing) if used else thing, protocol)
         loaded = safeload.loads(data, policy=["pandas"])
         assert type(loaded) is type(thing)

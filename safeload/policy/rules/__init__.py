@@ -29,6 +29,7 @@ def known_rules() -> Mapping[str, Check]:
         arrays,
         boosters,
         compiled,
+        containers,
         dtypes,
         networkx_statsmodels,
         pandas_arrow,

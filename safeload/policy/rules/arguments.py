@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from safeload.policy.rules.containers import copies_text
 from safeload.policy.rules.registry import argument_rule
 from safeload.program import Keywords, Standin, StandinType, global_name, producer
 
@@ -88,17 +89,11 @@ def _tuple_state(use: Use, _context: Context) -> str | None:
 
 
 @argument_rule("plain", bounded=True)
-def _plain(use: Use, _context: Context) -> str | None:
+def _plain(use: Use, context: Context) -> str | None:
     """Numbers, strings, bytes, None."""
-    if all(type(item) in _PLAIN for item in use.args):
-        return None
-    return "an argument is not a number, a string or bytes"
-
-
-@argument_rule("text")
-def _text(use: Use, _context: Context) -> str | None:
-    """One or more strings."""
-    return None if use.args and all(type(item) is str for item in use.args) else "an argument is not a string"
+    if not all(type(item) in _PLAIN for item in use.args):
+        return "an argument is not a number, a string or bytes"
+    return "the same text is given to call after call" if copies_text(use.args, context) else None
 
 
 @argument_rule("iterable")
@@ -128,11 +123,17 @@ def _buffer(use: Use, _context: Context) -> str | None:
 _LATIN = frozenset({"latin1", "latin-1"})
 
 
+# Text that is no longer than the object that is made of it.
+_SHORT = 64
+
+
 @argument_rule("encode-latin1")
-def _encode(use: Use, _context: Context) -> str | None:
+def _encode(use: Use, context: Context) -> str | None:
     """``_codecs.encode(text, "latin1")``, how protocols 0-2 write bytes; other codecs are looked up and imported."""
     args = use.args
     if len(args) == 2 and type(args[0]) is str and type(args[1]) is str and args[1] in _LATIN:
+        if len(args[0]) > _SHORT and context.copies_too_much(("encoded", id(args[0])), len(args[0])):
+            return "the same text is given to call after call"
         return None
     return 'only _codecs.encode(text, "latin1") is bytes written by an old protocol'
 
@@ -232,21 +233,6 @@ def _reconstructor(use: Use, _context: Context) -> str | None:
 def _newobj(use: Use, _context: Context) -> str | None:
     """``copyreg.__newobj__(cls, *args)``: the construction of ``cls`` is judged as a use of its own."""
     return None if use.args and global_name(use.args[0]) else "the class is not a global"
-
-
-# Fraction("1e1000000000") would compute that integer.
-_FRACTION = re.compile(r"[-+]?\d{1,4300}(?:/\d{1,4300})?", re.ASCII)
-
-
-@argument_rule("fraction")
-def _fraction(use: Use, _context: Context) -> str | None:
-    """``Fraction("1/3")`` or ``Fraction(1, 3)``."""
-    args = use.args
-    if len(args) == 1 and type(args[0]) is str and _FRACTION.fullmatch(args[0]):
-        return None
-    if len(args) in (1, 2) and all(type(item) is int for item in args):
-        return None
-    return "its arguments are not two integers or a string of digits"
 
 
 _ZONE = re.compile(r"[A-Za-z0-9_+-]{1,40}(?:/[A-Za-z0-9_+-]{1,40}){0,3}", re.ASCII)
@@ -409,25 +395,3 @@ def _pyx_unpickle(use: Use, _context: Context) -> str | None:
     if len(args) != 3 or global_name(args[0]) != expected or type(args[1]) is not int:
         return f"its arguments are not {expected}, a checksum and a state"
     return None if args[2] is None or type(args[2]) is tuple else "the state is not a tuple"
-
-
-@argument_rule("data")
-def _data(use: Use, context: Context) -> str | None:
-    """Anything but a global: nothing that the callable could call. No long range, which it could make a tuple of."""
-    if any(isinstance(item, StandinType) for item in use.args):
-        return "an argument is a global"
-    return "an argument is a long range" if any(_is_long_range(item, context) for item in use.args) else None
-
-
-def _is_long_range(value: object, context: Context) -> bool:
-    if producer(value) != "builtins.range" or not isinstance(value, Standin):
-        return False
-    return any(_steps(use.args) > _LONGEST_RANGE for use in context.content_of(value))
-
-
-_LONGEST_RANGE = 10_000
-
-
-def _steps(args: tuple[int, ...]) -> int:
-    start, stop, step = (0, args[0], 1) if len(args) == 1 else (*args[:2], args[2] if len(args) == 3 else 1)
-    return (stop - start) // step if step else 0

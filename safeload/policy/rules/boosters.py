@@ -34,11 +34,20 @@ _LIGHTGBM_KEYS = frozenset(
 
 
 def _is_new(model: object, context: Context) -> bool:
-    """Whether this object of the stream is parsed for the first time: a small file must not become many large models."""
+    """Whether this object of the stream is parsed for the first time: a small file must not become many large models.
+
+    Of a bytearray that a stream uses again the rules see another copy each time, so equal ones are charged what they become.
+    """
+    if type(model) is bytearray:
+        return not context.copies_too_much(("model", bytes(model)), _PER_BYTE * len(model))
     if id(model) in context.models:
         return False
     context.models.add(id(model))
     return True
+
+
+# What a model takes in memory for each byte that is written of it.
+_PER_BYTE = 16
 
 
 def _bytes_of(value: Any, context: Context) -> bytes | None:
