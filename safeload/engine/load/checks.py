@@ -4,9 +4,11 @@ An object is checked when it is made or gets its state. A stream that then chang
 array that gets its first state late) would hand out an object whose library reads beyond its memory. So, after STOP and before
 anybody gets the object, all that is reachable from it is looked through for instances of the classes that have a check.
 
-A module with checks is named in :data:`_MODULES` and has a table ``CHECKS: dict[type, Callable[[Any], None]]``: a check raises
-``ValueError`` for an object (of that class or of a subclass) whose library must not see it. Rule: a check reads attributes, calls nothing
-that an instance could replace, and takes time in proportion to the object.
+A module with checks is named in :data:`_MODULES` and has a table ``CHECKS``: for a class, or for the name of one (``module:Class``,
+so that a check imports nothing that the stream did not), a check that raises ``ValueError`` for an object (of that class or of a
+subclass) whose library must not see it. Checks in a table ``TOGETHER`` get all objects of a load that are of their class, before
+the others run: a forest has hundreds of small trees. Rule: a check reads attributes, calls nothing that an instance could replace,
+and takes time in proportion to the object.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from __future__ import annotations
 import datetime as dt
 import gc
 import importlib
+import itertools
 import sys
 import types
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -22,11 +25,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     Check = Callable[[Any], None]
+    Together = Callable[[list[Any]], None]
 
 __all__ = ["check_loaded", "reachable"]
 
 # Where the checks are, by the package of which a stream has to name something before it can make an object of theirs.
 _MODULES: Mapping[str, tuple[str, ...]] = {
+    "scipy": ("safeload.engine.load.matrices", "safeload.engine.load.splines"),
+    "sklearn": (
+        "safeload.engine.load.trees",
+        "safeload.engine.load.neighbours",
+        "safeload.engine.load.machines",
+        "safeload.engine.load.encoders",
+    ),
     "pandas": ("safeload.engine.load.indexed", "safeload.engine.load.columns", "safeload.engine.load.frames"),
 }
 # What holds no other object.
@@ -47,26 +58,55 @@ def check_loaded(loaded: Any, packages: Iterable[str]) -> None:
     Raises:
         ValueError: its library would read or write memory that is not its own.
     """
-    checks = _checks_of(packages)
-    if not checks:
+    checks, together = _checks_of(packages)
+    if not checks and not together:
         return
-    known: dict[type, tuple[Check, ...]] = {}
+    known: dict[type, tuple[tuple[Check, ...], list[list[Any]]]] = {}
+    gathered: dict[Together, list[Any]] = {check: [] for check in together.values()}
+    single: list[tuple[Check, Any]] = []
     for item in reachable(loaded):
         kind = type(item)
         found = known.get(kind)
         if found is None:
-            found = known[kind] = tuple(checks[base] for base in kind.__mro__ if base in checks)
-        for check in found:
-            check(item)
+            bases = kind.__mro__
+            known[kind] = found = (
+                tuple(checks[base] for base in bases if base in checks),
+                [gathered[together[base]] for base in bases if base in together],
+            )
+        single += [(check, item) for check in found[0]]
+        for group in found[1]:
+            group.append(item)
+    for joint, group in gathered.items():
+        if group:
+            joint(group)
+    for check, item in single:
+        check(item)
 
 
-def _checks_of(packages: Iterable[str]) -> dict[type, Check]:
+def _checks_of(packages: Iterable[str]) -> tuple[dict[type, Check], dict[type, Together]]:
     """The checks for objects of ``packages`` that are imported; others have no objects."""
     checks: dict[type, Check] = {}
+    together: dict[type, Together] = {}
     for package in packages:
-        for module in _MODULES.get(package, ()) if package in sys.modules else ():
-            checks.update(importlib.import_module(module).CHECKS)
-    return checks
+        for name in _MODULES.get(package, ()) if package in sys.modules else ():
+            module = importlib.import_module(name)
+            _add(checks, module.CHECKS)
+            _add(together, getattr(module, "TOGETHER", {}))
+    return checks, together
+
+
+def _add(found: dict[type, Any], table: Mapping[Any, Any]) -> None:
+    """Put a table's checks under the classes that are there."""
+    modules = sys.modules
+    for key, check in table.items():
+        kind = key
+        if type(key) is str:
+            module, _, name = key.partition(":")
+            if module not in modules:
+                continue
+            kind = getattr(modules[module], name, None)
+        if isinstance(kind, type):
+            found[kind] = check
 
 
 def reachable(root: Any) -> Iterator[Any]:
@@ -129,8 +169,7 @@ def _plan_of(kind: type, numpy: Any) -> _Plan:
 
 
 def _parts_of_dict(held: dict[Any, Any]) -> Iterator[Any]:
-    yield from held
-    yield from held.values()
+    return itertools.chain(held, held.values())
 
 
 def _zone_of(time: Any) -> list[Any]:
