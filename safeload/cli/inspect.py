@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from safeload.api.contents import CONTENT, some_names
 from safeload.cli.base import command as make_command
 from safeload.cli.base import raw_path, show, write_text
 from safeload.cli.context import Context, context_options
@@ -14,8 +15,6 @@ from safeload.cli.files import open_regular
 from safeload.cli.key_options import KeySource, key_options
 from safeload.cli.policies import audit_option, policy_option
 from safeload.cli.scan import exit_code
-from safeload.formats.archives import some_names
-from safeload.formats.compressed import CONTENT
 
 if TYPE_CHECKING:
     from safeload.findings import Report

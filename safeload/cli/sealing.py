@@ -42,7 +42,6 @@ __all__ = [
 ENVELOPE_SUFFIX: Final = ".sle"
 SIDECAR_SUFFIX: Final = ".slsig"
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-_PICKLE, _RAW = 1, 4
 
 
 def _duration(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> timedelta | None:
@@ -178,11 +177,11 @@ def _seal(target: str, content: _Content, key: Key, request: Request, *, detache
 
 def _content(stream: BinaryIO, request: Request, judge: Loader) -> _Content:
     """Payload, codec and claims. A pickle is read once, and what was judged is what is sealed."""
+    from safeload.api.contents import HEAD, RAW, is_lfs_pointer, sealable
     from safeload.envelope import is_envelope
-    from safeload.formats.detect import HEAD, known_container
 
     if request.raw:
-        return _Content(stream, _RAW, None)
+        return _Content(stream, RAW, None)
     head = stream.read(HEAD)
     stream.seek(0)
     if is_envelope(head):
@@ -190,38 +189,23 @@ def _content(stream: BinaryIO, request: Request, judge: Loader) -> _Content:
             f"{request.source} is an envelope already",
             "`safeload rekey` changes its key, `safeload verify` checks it; --raw seals it once more",
         )
-    if known_container(head) == "git-lfs-pointer":
+    if is_lfs_pointer(head):
         raise Failure(f"{request.source} is a Git LFS pointer, not the file itself", "fetch it with `git lfs pull`")
     data = read_steady(stream)
     report = judge.scan(data)
     _refuse_harm(request.source, report)
-    codec = _codec_of(report)
-    if codec is None:
+    found = sealable(data, report, judge.limits)
+    if found is None:
         what = (
             f"{len(report.streams)} pickles in one file"
             if len(report.streams) > 1
             else f"no pickle ({report.container})"
         )
         note(f"{request.source} is {what}: sealed as bytes, for `verify` and `decrypt`")
-        return _Content(data, _RAW, None)
+        return _Content(data, RAW, None)
     if report.verdict is not Verdict.CLEAN:
         note(f"{request.source} does what the policy does not allow; its readers need one that does")
-    if codec != _PICKLE:
-        return _Content(data, codec, None)
-    from safeload.pipeline.dump import manifest_claims
-
-    return _Content(data, _PICKLE, manifest_claims(data, judge.limits) or None)
-
-
-def _codec_of(report: Report) -> int | None:
-    """The codec under which a reader of the envelope loads the file; ``None`` if it would not."""
-    from safeload.formats.containers import codecs
-
-    if report.verdict is Verdict.SKIPPED:
-        return None
-    if report.container == "pickle":
-        return _PICKLE if len(report.streams) == 1 else None
-    return next((codec.number for codec in codecs().values() if codec.reads == report.container), None)
+    return _Content(data, found.codec, found.claims)
 
 
 def _refuse_harm(source: str, report: Report) -> None:

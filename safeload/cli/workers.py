@@ -8,12 +8,11 @@ processes. Another process is started only when the files that are left are wort
 from __future__ import annotations
 
 import functools
-import importlib
 import signal
 from collections import deque
 from dataclasses import dataclass, replace
 from time import monotonic
-from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from safeload.cli import processes
 from safeload.cli.discover import not_scanned
@@ -70,12 +69,9 @@ def scan_files(paths: Sequence[str], job: Job, jobs: int, advance: Callable[[], 
 
 def _prepare(job: Job) -> None:
     """Make here what every file needs: mistakes in the options end the run, and a forked worker inherits the rest."""
-    from safeload.formats.containers import formats
+    from safeload.api.contents import prepare_scans
 
-    policy = loader_of(job).policy
-    importlib.import_module("safeload.pipeline.scan")
-    formats()
-    _ = policy.name_set, policy.conditions
+    prepare_scans(loader_of(job).policy)
 
 
 _MOST: Final = 32  # files that a worker has at a time
@@ -211,17 +207,6 @@ def _serve(job: Job, receive: Callable[[], Any], send: Callable[[Any], None]) ->
                 said = monotonic()
 
 
-def _scan_in_context(stream: BinaryIO, loader: Loader, job: Job) -> Report:
-    """``Loader.scan`` for an envelope that is bound to a context."""
-    from safeload.pipeline.request import JudgeOptions, ReadRequest
-    from safeload.pipeline.scan import scan
-
-    with loader.audit.operation("scan") as operation:
-        return scan(
-            stream, ReadRequest(JudgeOptions(loader.policy, loader.limits), loader.keys, job.context), operation
-        )
-
-
 def scan_file(path: str, job: Job) -> Report:
     """The report of one file; whatever goes wrong is in the report.
 
@@ -231,7 +216,7 @@ def scan_file(path: str, job: Job) -> Report:
     try:
         loader = loader_of(job)
         with open_regular(path) as stream:
-            report = loader.scan(stream) if job.context is None else _scan_in_context(stream, loader, job)
+            report = loader.scan(stream, context=job.context)
     except Failure as error:
         reason = error.message.removeprefix(f"{path} ")
         return not_scanned(path, "scan.unreadable", reason)

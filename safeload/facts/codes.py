@@ -207,6 +207,14 @@ _ROWS = (
     ("fickling.error", "decide", "medium", "fickling could not analyse the program, so it counts as unsafe"),
     ("fickling.*", "decide", "medium", "what fickling says of the program"),
     ("guard.refused", "decide", "high", "something else in the process was about to unpickle it"),
+    # Files that a scan of a directory did not look at.
+    ("scan.broken-symlink", "", "low", "a link to nothing"),
+    ("scan.directory-unreadable", "", "low", "a directory that cannot be listed"),
+    ("scan.memory", "", "low", "it needs more memory than there is"),
+    ("scan.not-a-file", "", "low", "neither a regular file nor a link to one"),
+    ("scan.process-died", "", "low", "the process that worked on it ended"),
+    ("scan.symlink-outside", "", "low", "a link that leads out of the directory"),
+    ("scan.unreadable", "", "low", "it cannot be opened, or not be read to its end"),
     # The object.
     ("load.failed", "load", "", "allowed, but it could not be rebuilt"),
     ("load.forked", "load", "", "the process was forked in the middle of the operation"),

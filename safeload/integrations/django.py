@@ -71,7 +71,7 @@ def _from_settings() -> tuple[Loader | None, OnRefused]:
 def _ring(keys: Any) -> Any:
     if not isinstance(keys, str):
         return keys
-    from safeload.envelope.keys.providers import fetch_ring
+    from safeload.envelope.keys.places import fetch_ring
 
     try:
         return fetch_ring(keys)

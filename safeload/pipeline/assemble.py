@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from safeload.errors import LoadError, SafeloadError
 from safeload.pipeline.joblib.walk import load_arrays
-from safeload.pipeline.rebuild import load_code, load_data
+from safeload.pipeline.plain import load_data
+from safeload.pipeline.rebuild import load_code
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

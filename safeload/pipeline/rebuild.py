@@ -6,20 +6,18 @@ meant, before the first opcode runs.
 
 from __future__ import annotations
 
-import io
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from safeload.engine.collector import pause
 from safeload.engine.feed import CodeFeed
 from safeload.engine.load.checks import check_loaded
-from safeload.engine.load.collector import CollectorPause
-from safeload.engine.load.unpickler import DataUnpickler, RestrictedUnpickler
-from safeload.errors import FormatError, LoadError, SafeloadError
+from safeload.engine.load.unpickler import RestrictedUnpickler
+from safeload.errors import LoadError, SafeloadError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from safeload.engine.census import Census
     from safeload.pipeline.request import JudgeOptions
     from safeload.pipeline.verdict import Judgement
     from safeload.policy import Policy
@@ -29,10 +27,7 @@ __all__ = [
     "compare_states",
     "found_for",
     "load_code",
-    "load_data",
-    "load_plain",
     "may_call",
-    "pause",
     "resolve_all",
     "run",
     "settle_class",
@@ -40,35 +35,6 @@ __all__ = [
     "target",
     "users",
 ]
-
-pause = CollectorPause()
-
-
-def load_plain(data: bytes, options: JudgeOptions) -> Any:
-    """A small stream in one frame, which the C unpickler reads from a C file at once."""
-    return _read(DataUnpickler(io.BytesIO(data), encoding=options.encoding, errors=options.errors))
-
-
-def load_data(census: Census, options: JudgeOptions) -> Any:
-    """Rebuild a stream of pure data.
-
-    Raises:
-        FormatError: the unpickler does not accept it.
-    """
-    unpickler = DataUnpickler(
-        CodeFeed(census.code), encoding=options.encoding, errors=options.errors, buffers=census.buffers or None
-    )
-    with pause:
-        return _read(unpickler)
-
-
-def _read(unpickler: DataUnpickler) -> Any:
-    try:
-        return unpickler.load()
-    except SafeloadError:
-        raise
-    except Exception as error:
-        raise FormatError.wrap(error) from error
 
 
 def load_code(judgement: Judgement, options: JudgeOptions, substitutes: Mapping[str, Any] | None = None) -> Any:

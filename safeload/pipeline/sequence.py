@@ -14,7 +14,7 @@ from safeload.engine.census import Census
 from safeload.errors import EnvelopeError, FormatError, LimitExceededError, SafeloadError
 from safeload.findings import Finding, Severity, Verdict
 from safeload.formats.detect import looks_like_pickle_head
-from safeload.pipeline.rebuild import load_plain
+from safeload.pipeline.plain import load_plain
 from safeload.pipeline.stream import has_arrays, is_short, judge, judge_broken
 from safeload.pipeline.verdict import Judgement
 from safeload.source.blob_source import BlobSource

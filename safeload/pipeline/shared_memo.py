@@ -8,9 +8,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from safeload.engine.collector import pause
 from safeload.engine.cost.proof import is_harmless
 from safeload.errors import FormatError, PolicyError
-from safeload.pipeline.rebuild import compare_states, found_for, may_call, pause
+from safeload.pipeline.rebuild import compare_states, found_for, may_call
 from safeload.pipeline.stream import Source, census_of, decided, new_tracer
 from safeload.pipeline.verdict import COMPUTED_CLASS, Judgement
 

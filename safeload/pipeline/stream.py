@@ -17,10 +17,12 @@ import contextlib
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from safeload.engine.census import Census, StreamSource, take_census
+from safeload.engine.collector import pause
 from safeload.engine.cost.proof import is_harmless, is_plain, plain_code
 from safeload.errors import FormatError, SafeloadError
 from safeload.pipeline.known_clean import MAX_BYTES, Judgements
-from safeload.pipeline.rebuild import load_code, load_data, load_plain, pause
+from safeload.pipeline.plain import load_data, load_plain
+from safeload.pipeline.rebuild import load_code
 from safeload.pipeline.verdict import COMPUTED_CLASS, Judgement, decide, refuse
 from safeload.program import ARRAY_WRAPPERS
 from safeload.source.sources import BytesSource

@@ -200,7 +200,7 @@ class Work:
 def _fetched(run: str, place: str) -> KeyRing:
     """The ring at ``place``, read once for a run and process."""
     del run
-    from safeload.envelope.keys.providers import fetch_ring
+    from safeload.envelope.keys.places import fetch_ring
 
     return fetch_ring(place)
 

@@ -14,19 +14,7 @@ from safeload.errors import PolicyError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-__all__ = ["DataUnpickler", "RestrictedUnpickler"]
-
-
-class DataUnpickler(pickle.Unpickler):
-    """For pure data: reaches nothing. The census has shown that the stream asks for nothing."""
-
-    def find_class(self, module: str, name: str) -> Any:  # noqa: ARG002
-        """Refuse."""
-        raise PolicyError("a stream that was judged to be pure data asked for a global", code="policy.disagreement")
-
-    def persistent_load(self, pid: Any) -> Any:  # noqa: ARG002
-        """Refuse."""
-        raise PolicyError("a stream that was judged to be pure data has a persistent id", code="policy.disagreement")
+__all__ = ["RestrictedUnpickler"]
 
 
 class RestrictedUnpickler(pickle.Unpickler):

@@ -19,6 +19,7 @@ import contextlib
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from safeload.engine.census import PieceCensus, take_census
+from safeload.engine.collector import pause
 from safeload.engine.cost.hashing import KeyWalk
 from safeload.engine.feed import CodeFeed
 from safeload.engine.load.unpickler import RestrictedUnpickler
@@ -36,7 +37,7 @@ from safeload.pipeline.joblib.places import (
     descriptions,
 )
 from safeload.pipeline.known_clean import MAX_BYTES, Judgements, Place
-from safeload.pipeline.rebuild import pause, resolve_all, run
+from safeload.pipeline.rebuild import resolve_all, run
 from safeload.pipeline.verdict import Judgement, decide
 from safeload.policy.rules.layouts import Layouts
 from safeload.program import ARRAY_WRAPPERS, Kind, producer

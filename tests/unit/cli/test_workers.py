@@ -142,7 +142,7 @@ def test_whatever_goes_wrong_with_one_file_is_in_its_report(tmp_path, monkeypatc
     ):
 
         class Loader:
-            def scan(self, _stream, error=error):
+            def scan(self, _stream, error=error, **_options):
                 raise error
 
         monkeypatch.setattr(workers, "loader_of", lambda _job, kind=Loader: kind())

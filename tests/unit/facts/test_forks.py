@@ -21,7 +21,7 @@ HEAD = """
 import gc, os, pickle, signal, sys, threading
 import safeload
 from safeload.facts import forks
-from safeload.engine.load import collector
+from safeload.engine import collector
 
 def child(work):
     \"\"\"What ``work`` returns in a fork, or how that ended.\"\"\"

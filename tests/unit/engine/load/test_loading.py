@@ -12,9 +12,10 @@ import types
 
 import pytest
 
-from safeload.engine.load.collector import CollectorPause
+from safeload.engine.collector import CollectorPause
+from safeload.engine.data_unpickler import DataUnpickler
 from safeload.engine.load.resolve import resolve
-from safeload.engine.load.unpickler import DataUnpickler, RestrictedUnpickler
+from safeload.engine.load.unpickler import RestrictedUnpickler
 from safeload.errors import LoadError, PolicyError
 
 

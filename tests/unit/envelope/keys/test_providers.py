@@ -13,7 +13,8 @@ import pytest
 
 from safeload.envelope.keys import Key, KeyEntry, KeyRing, KeyState
 from safeload.envelope.keys.lines import format_lines, parse_lines
-from safeload.envelope.keys.providers import fetch_ring, providers
+from safeload.envelope.keys.places import fetch_ring
+from safeload.envelope.keys.providers import providers
 from safeload.envelope.keys.providers.command import read_entries as run_command
 from safeload.envelope.keys.providers.file import read_entries, write_entries
 from safeload.errors import KeyProviderError

@@ -14,7 +14,7 @@ from typing import Final
 
 from safeload.facts import forks
 
-__all__ = ["CollectorPause"]
+__all__ = ["CollectorPause", "pause"]
 
 _lock: Final = forks.lock()
 _depth: Final[dict[int, int]] = {}  # of each thread that is in a pause
@@ -61,3 +61,6 @@ def _after_fork() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
+
+
+pause: Final = CollectorPause()
