@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from safeload.findings import Verdict
+from safeload.findings import Report, Verdict
 from safeload.limits import Limits
 from safeload.sandbox.artifact import Artifact, sealed_memory
 from safeload.sandbox.libraries import Modules
@@ -56,7 +56,7 @@ def running(code: str) -> bytes:
 def unjudged(data: bytes, modules: tuple[str, ...] = ()) -> Artifact:
     """An artifact as the jail gets it, without the judgement that would have refused it."""
     descriptor, places = sealed_memory([data])
-    return Artifact(descriptor, places, "pickle", Modules(("numpy", *modules), ()), Verdict.UNKNOWN, {})
+    return Artifact(descriptor, places, "pickle", Modules(("numpy", *modules), ()), Report(Verdict.UNKNOWN), {})
 
 
 def jailed(data: bytes, limits: Limits = FAST, require: str = "seccomp-only", **options: Any) -> Any:

@@ -22,7 +22,7 @@ __all__ = ["app", "main"]
 
 # In the order of the help: what most people came for first. One module per command, imported when it is asked for.
 COMMANDS: Final = (
-    "scan", "inspect", "keygen", "sign", "verify", "encrypt", "decrypt", "rekey", "policy", "audit",
+    "scan", "inspect", "detonate", "keygen", "sign", "verify", "encrypt", "decrypt", "rekey", "policy", "audit", "sandbox",
 )  # fmt: skip
 
 EPILOG: Final = """\b
@@ -73,7 +73,8 @@ class _Application(click.Group):
 def app(ctx: click.Context, /, *, debug: bool) -> None:
     """Sign, judge and load pickles and other serialized artifacts without executing what they hide.
 
-    No command here ever loads an artifact: scan, inspect and policy judge it, the others move bytes.
+    No command here loads an artifact, but for detonate, in a sandbox: scan, inspect and policy judge it, the others
+    move bytes.
     """
     if debug:
         ctx.obj["debug"] = True

@@ -63,6 +63,11 @@ _MANY: Final = 16  # files, from which on progress is shown
 @click.option(
     "--jobs", "-j", type=click.IntRange(min=1), metavar="N", help="Files scanned at a time.  [default: processors]"
 )
+@click.option(
+    "--detonate",
+    is_flag=True,
+    help="Load what is unknown in the sandbox: what tries something is malicious. Linux only.",
+)
 @click.option("--quiet", "-q", is_flag=True, help="In text, leave clean artifacts out.")
 @context_options
 @key_options
@@ -78,12 +83,13 @@ def command(
     exclude: tuple[str, ...],
     hidden: bool,
     jobs: int | None,
+    detonate: bool,
     quiet: bool,
     context: Context,
     keys: KeySource,
     audit: str | None,
 ) -> int:
-    """Judge artifacts without executing anything in them.
+    """Judge artifacts without executing anything in them, but in a sandbox if you say --detonate.
 
     Directories are searched for files of known formats, by content and not by name; files that are named are always
     listed. Symlinks that lead out of a directory are not followed. Without keys the payload of an envelope is not
@@ -98,6 +104,10 @@ def command(
     found = discover(paths, include=Globs(include), exclude=Globs(exclude), hidden=hidden)
     job = Job(policies, keys, audit, context)
     reports = _scan(found, job, jobs)
+    if detonate:
+        from safeload.cli.detonating import detonated
+
+        reports = [detonated(report, job) for report in reports]
     result = ScanResult(
         tuple(sorted([*reports, *found.missed.values()], key=lambda report: report.path)),
         __version__,

@@ -15,13 +15,16 @@ if TYPE_CHECKING:
     from safeload.sandbox.loading import load
     from safeload.sandbox.remote import Remote
     from safeload.sandbox.remote import open_remote as open  # noqa: A004 - safeload.sandbox.open, as its name is fixed
+    from safeload.sandbox.watch.detonation import Detonation, detonate
 
-__all__ = ["Attestation", "Described", "Remote", "attest", "load", "open"]
+__all__ = ["Attestation", "Described", "Detonation", "Remote", "attest", "detonate", "load", "open"]
 
 _HOME = {
     "Attestation": "safeload.sandbox.attestation",
     "Described": "safeload.sandbox.data.layout",
     "attest": "safeload.sandbox.attestation",
+    "Detonation": "safeload.sandbox.watch.detonation",
+    "detonate": "safeload.sandbox.watch.detonation",
     "load": "safeload.sandbox.loading",
     "open": "safeload.sandbox.remote",
     "Remote": "safeload.sandbox.remote",

@@ -62,7 +62,7 @@ class Artifact(NamedTuple):
     places: tuple[tuple[int, int], ...]
     form: str
     modules: Modules
-    verdict: Verdict
+    report: Report
     options: dict[str, Any]
 
     def close(self) -> None:
@@ -71,9 +71,17 @@ class Artifact(NamedTuple):
 
 
 def prepare(
-    source: Any, request: ReadRequest, operation: Operation, *, libraries: Iterable[str] = (), needs: Iterable[str] = ()
+    source: Any,
+    request: ReadRequest,
+    operation: Operation,
+    *,
+    libraries: Iterable[str] = (),
+    needs: Iterable[str] = (),
+    refuse: bool = True,
 ) -> Artifact:
     """The artifact from a path or a binary file, ready for the jail.
+
+    ``needs``: modules besides those that it names; ``refuse``: evidence of harm is an error.
 
     Raises:
         SafeloadError: it cannot be opened, verified or decrypted, or there is evidence of harm in it.
@@ -81,7 +89,8 @@ def prepare(
     data = source if type(source) is bytes else _read(source, request.limits)
     signed = is_envelope(data, request)
     report = _judged(data, request, operation)
-    _refuse(report)
+    if refuse:
+        _refuse(report)
     pieces: Sequence[Any] = [data]
     container = report.container
     if signed:
@@ -93,7 +102,7 @@ def prepare(
     options = request.judging
     keywords = {"fix_imports": options.fix_imports, "encoding": options.encoding, "errors": options.errors}
     descriptor, places = sealed_memory(pieces)
-    return Artifact(descriptor, places, form, modules, report.verdict, keywords)
+    return Artifact(descriptor, places, form, modules, report, keywords)
 
 
 def _read(source: Any, limits: Limits) -> bytes:

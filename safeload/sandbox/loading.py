@@ -90,12 +90,19 @@ def ready_zygote(artifact: Artifact, require: str, trusted: frozenset[str], dead
 
 
 def prepared(
-    source: Any, keys: Any, context: Any, limits: Limits, trusted: frozenset[str], needs: Iterable[str] = ()
+    source: Any,
+    keys: Any,
+    context: Any,
+    limits: Limits,
+    trusted: frozenset[str],
+    needs: Iterable[str] = (),
+    *,
+    refuse: bool = True,
 ) -> Artifact:
     """See :func:`safeload.sandbox.artifact.prepare`; ``needs``: libraries that the object will be called with."""
     request = ReadRequest(JudgeOptions(Policy.packs("data", "numpy"), limits), _ring(keys), context)
     with SILENT.operation("load") as operation:
-        return prepare(source, request, operation, libraries=trusted, needs=needs)
+        return prepare(source, request, operation, libraries=trusted, needs=needs, refuse=refuse)
 
 
 def check_other(on_other: str) -> None:

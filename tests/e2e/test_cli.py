@@ -22,8 +22,8 @@ import safeload
 if TYPE_CHECKING:
     from pathlib import Path
 
-COMMANDS = ["scan", "inspect", "keygen", "sign", "verify", "encrypt", "decrypt", "rekey", "policy", "audit"]
-SUBCOMMANDS = ["policy learn", "policy check", "policy show", "audit verify", "audit show"]
+COMMANDS = ["scan", "inspect", "detonate", "keygen", "sign", "verify", "encrypt", "decrypt", "rekey", "policy", "audit", "sandbox"]
+SUBCOMMANDS = ["policy learn", "policy check", "policy show", "audit verify", "audit show", "sandbox attest"]
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -99,7 +99,7 @@ def test_every_help_has_examples_and_fits(tmp_path, command):
     assert all(line == line.rstrip() for line in out.splitlines())
     head, _, examples = out.partition("  Examples:\n")
     assert all(len(line) <= 80 for line in head.splitlines())
-    if command not in {"policy", "audit"}:
+    if command not in {"policy", "audit", "sandbox"}:
         assert f"safeload {command}" in examples
 
 

@@ -6,25 +6,23 @@ byte of the artifact is read before the lock is closed.
 
 from __future__ import annotations
 
-import json
 import os
 from typing import TYPE_CHECKING, Any
 
 from safeload.sandbox.data.decode import decode
 from safeload.sandbox.data.encode import encode
-from safeload.sandbox.data.layout import DescriptorMemory, NotPlainError, Room, TooLargeError
+from safeload.sandbox.data.layout import DescriptorMemory, Room
 from safeload.sandbox.inside.cell import Walls, enter, lock
 from safeload.sandbox.inside.rebuild import rebuild
-from safeload.sandbox.inside.wire import MAX_MESSAGE, receive
-from safeload.sandbox.kernel.filters import CHANNEL
+from safeload.sandbox.inside.report import answer, piece, told
+from safeload.sandbox.inside.watched import detonated
+from safeload.sandbox.inside.wire import receive
 from safeload.sandbox.kernel.jail import Bounds
 
 if TYPE_CHECKING:
     import socket
 
 __all__ = ["work"]
-
-_MAX_TEXT = 500
 
 
 def work(channel: socket.socket, parent: int, walls: Walls) -> None:
@@ -33,20 +31,23 @@ def work(channel: socket.socket, parent: int, walls: Walls) -> None:
     job, descriptors = receive(channel)
     if job is None:
         return
+    if job.get("watched"):
+        detonated(channel, parent, walls, job, *descriptors)
+        return
     source, result = descriptors
     try:
         bounds = Bounds(**job["bounds"])
         lock(parent, bounds, walls, modules=job["modules"], serves=job["serves"])
     except BaseException as error:  # noqa: BLE001 - a jail with a missing wall handles nothing
-        _answer({"failed": "lock", **_about(error)})
+        answer({"failed": "lock", **told(error)})
         return
     try:
-        pieces = [_piece(source, *place) for place in job["pieces"]]
+        pieces = [piece(source, *place) for place in job["pieces"]]
         os.close(source)
         loaded = rebuild(job["form"], pieces, job["options"])
         del pieces
     except BaseException as error:  # noqa: BLE001 - whatever the artifact raises
-        _answer({"failed": "load", **_about(error)})
+        answer({"failed": "load", **told(error)})
         return
     try:
         given = _summary(loaded) if job["serves"] else loaded
@@ -55,13 +56,7 @@ def work(channel: socket.socket, parent: int, walls: Walls) -> None:
         if job["serves"]:
             _serve(channel, loaded, bounds)
     except BaseException as error:  # noqa: BLE001 - what an object raises while it is written
-        _answer({"failed": "result", **_about(error)})
-
-
-def _piece(source: int, offset: int, length: int) -> memoryview:
-    data = bytearray(length)
-    DescriptorMemory(source, offset + length).read_into(offset, memoryview(data))
-    return memoryview(data).toreadonly()
+        answer({"failed": "result", **told(error)})
 
 
 def _serve(channel: socket.socket, served: Any, bounds: Bounds) -> None:
@@ -80,7 +75,7 @@ def _serve(channel: socket.socket, served: Any, bounds: Bounds) -> None:
                 os.close(arguments)
                 os.close(result)
         except BaseException as error:  # noqa: BLE001 - whatever the object raises
-            _answer({"number": number, "failed": "call", **_about(error)})
+            answer({"number": number, "failed": "call", **told(error)})
 
 
 def _asked(served: Any, request: dict[str, Any], arguments: int) -> Any:
@@ -117,27 +112,4 @@ def _give(number: int, value: Any, result: int, limit: int, *, describe: bool) -
             offset, view = offset + count, view[count:]
 
     size = encode(value, write, limit, describe=describe)
-    _answer({"number": number, "size": size})
-
-
-def _answer(message: dict[str, Any]) -> None:
-    # Not by the socket's own methods: after the last lock only write is left.
-    os.write(CHANNEL, json.dumps(message, separators=(",", ":")).encode()[: MAX_MESSAGE // 2])
-
-
-def _about(error: BaseException) -> dict[str, Any]:
-    kind = "plain" if isinstance(error, NotPlainError) else "size" if isinstance(error, TooLargeError) else "other"
-    if isinstance(error, MemoryError):
-        kind = "memory"
-    elif isinstance(error, ImportError):
-        kind = "import"
-    try:
-        text = str(error)[:_MAX_TEXT]
-    except BaseException:  # noqa: BLE001 - __str__ of the artifact's own class
-        text = ""
-    return {
-        "kind": kind,
-        "type": type(error).__name__[:100],
-        "text": text,
-        "module": getattr(error, "name", None) or "",
-    }
+    answer({"number": number, "size": size})

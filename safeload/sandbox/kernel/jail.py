@@ -69,15 +69,15 @@ def close_others(first: int) -> None:
         os.closerange(first, max(resource.getrlimit(resource.RLIMIT_NOFILE)[0], 1 << 12))
 
 
-def limit_resources(bounds: Bounds) -> None:
-    """Set the limits that no later code of this process can raise again."""
+def limit_resources(bounds: Bounds, *, processes: int = 0) -> None:
+    """Set the limits that no later code of this process can raise again; ``processes`` counts all of its user's."""
     size, data = _memory_in_use()
     _lower(resource.RLIMIT_CORE, 0)  # a core dump is a file, with other people's data in it
     _lower(resource.RLIMIT_AS, size + bounds.memory)
     _lower(resource.RLIMIT_DATA, data + bounds.memory)
     _lower(resource.RLIMIT_CPU, bounds.cpu_seconds)  # the user's clock decides; this holds when the user is gone
     _lower(resource.RLIMIT_FSIZE, bounds.file_bytes)
-    _lower(resource.RLIMIT_NPROC, 0)
+    _lower(resource.RLIMIT_NPROC, processes)
     _lower(resource.RLIMIT_NOFILE, bounds.descriptors)
     for name in ("RLIMIT_MEMLOCK", "RLIMIT_MSGQUEUE", "RLIMIT_SIGPENDING"):
         with contextlib.suppress(ValueError, OSError):  # gVisor has none of them; the filter denies what they bound
@@ -126,6 +126,11 @@ def die_with_parent(parent: int) -> None:
     prctl(_SET_DUMPABLE, 0)
     if os.getppid() != parent:
         raise OSError(errno.ESRCH, "the parent is gone")
+
+
+def become_readable() -> None:
+    """Let the supervisor, if it has the same user, read this process's memory: it must see what calls point to."""
+    prctl(_SET_DUMPABLE, 1)
 
 
 def install(program: Sequence[Instruction]) -> None:
