@@ -201,7 +201,6 @@ class Remote:
 
     def _after_fork(self) -> None:
         """The processes are the parent's: leave them alone, and start others."""
-        self._lock = forks.lock()
         for session in self._sessions:
             session.forget()
         self._new_slots()

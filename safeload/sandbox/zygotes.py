@@ -262,8 +262,6 @@ def close_all() -> None:
 
 
 def _after_fork() -> None:
-    global _zygotes_lock  # noqa: PLW0603 - another thread of the parent may hold it for ever here
-    _zygotes_lock = forks.lock()
     for handle in _zygotes.values():
         handle.forget()
     _zygotes.clear()
