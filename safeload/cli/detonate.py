@@ -8,12 +8,12 @@ import click
 
 from safeload.cli.base import command as make_command
 from safeload.cli.base import raw_path, show, write_text
+from safeload.cli.context import Context, context_options
 from safeload.cli.failure import EXIT_NO, EXIT_NOT_SCANNED, Failure
 from safeload.cli.files import open_regular
 from safeload.cli.key_options import KeySource, key_options
 from safeload.cli.reports.document import Document, Line, Span
 from safeload.cli.reports.wording import verdict_span
-from safeload.cli.sealing import Context, context_options
 from safeload.errors import SandboxUnavailableError
 from safeload.facts.printable import json_text, printable
 
