@@ -84,6 +84,7 @@ class Supervisor:
         self._names = names
         installed = {*sys.path, sys.base_prefix, sys.prefix}
         self._libraries = (*_COMMON, *(path.rstrip("/") + "/" for path in installed if path.startswith("/")))
+        self._above = {path[: end + 1] for path in self._libraries for end, letter in enumerate(path) if letter == "/"}
         self._forks = 0
         self._fakes: list[socket.socket] = []
         self.attempts: dict[Attempt, int] = {}
@@ -133,7 +134,7 @@ class Supervisor:
 
     def _path(self, notice: Notice, name: str) -> None:
         path = read_text(notice.pid, notice.arguments[_PATH_AT[name]])
-        ours = path.startswith(self._libraries) or path in ("", ".") or path + "/" in self._libraries
+        ours = path in ("", ".") or path.startswith(self._libraries) or path.rstrip("/") + "/" in self._above
         if name in _OPEN_FLAGS_AT:
             self._open(notice, path, notice.arguments[_OPEN_FLAGS_AT[name]], ours=ours)
             return

@@ -216,7 +216,8 @@ def loud():
 
     class Loud:
         def __setstate__(self, state) -> None:
-            getattr(__import__("o" + "s"), "sys" + "tem")("true")
+            with open("/etc/passwd") as file:  # noqa: PTH123 - what the code of a stranger does
+                file.read()
 
         def __getstate__(self):
             return {"a": 1}
@@ -228,14 +229,14 @@ def test_the_command_tells_what_was_tried(files, capsys) -> None:
     """As text and as JSON; the exit code is never that of "clean"."""
     assert main(["detonate", str(files / "loud.pkl")]) == 1
     text = capsys.readouterr().out
-    assert "execute" in text
-    assert "/bin/sh" in text
+    assert "judged      unknown" in text
+    assert "/etc/passwd" in text
     assert main(["detonate", str(files / "data.pkl")]) == 3
     assert "does not make it clean" in capsys.readouterr().out
     assert main(["detonate", str(files / "loud.pkl"), "--format", "json", "--timeout", "5"]) == 1
     told = json.loads(capsys.readouterr().out)
     assert told["verdict"] == "malicious"
-    assert {"kind": "execute", "evidence": True} in [
+    assert {"kind": "read", "evidence": True} in [
         {key: each[key] for key in ("kind", "evidence")} for each in told["attempts"]
     ]
     assert main(["detonate", str(files / "missing")]) == 2
@@ -250,6 +251,7 @@ def test_a_scan_with_detonation(files, capsys) -> None:
         "loud.pkl": "malicious",
         "quiet.pkl": "unknown",
     }
+    assert "detonation.read" in {each["rule_id"] for each in found["loud.pkl"]["findings"]}
     assert "detonation.quiet" in {each["rule_id"] for each in found["quiet.pkl"]["findings"]}
     assert not any(each["rule_id"].startswith("detonation") for each in found["data.pkl"]["findings"])
 
