@@ -62,6 +62,13 @@ _MAKING = frozenset({Kind.CALL, Kind.CONSTRUCT, Kind.STATE, Kind.ITEMS})
 _LEAVE_NO_TRACE = frozenset({"", "dict-state", "slots-state", "estimator-state"})
 
 
+# Rules of what keeps its arguments and does not look into them: an array of objects may hold an object that leads back to it.
+_STORES = frozenset(
+    """dict-state slots-state exception-state estimator-state public-state torch-module-state user-container-state ndarray-state none few
+    tuple slice data pairs iterable deque namespace newobj reconstructor""".split()
+)
+
+
 class Context:
     """What argument rules may know: the policy, the program, and what they noted about earlier uses.
 
@@ -80,6 +87,7 @@ class Context:
         forms: the shape and the kind of dtype of an array.
         lengths: what an index is as an array, in items: a range takes no memory before.
         plain: arrays of the class numpy.ndarray itself.
+        stores: operations that keep their arguments and do not look into them.
         taken: bytes on which an array lies that can be written to.
         data: the bytes of an array of numbers, or what they are part of.
         places: of a block of a frame: lowest, highest, how many.
@@ -97,7 +105,7 @@ class Context:
     __slots__ = (
         "_copied", "_filled", "_foreign", "_items", "_libraries", "_only_arrays", "arrays", "arrows", "bound_methods", "budget", "contents",
         "counts", "data", "dtypes", "forms", "index", "key_sets", "left_out", "lengths", "models", "objects", "persistent", "places", "plain", "policy",
-        "states", "taken", "tensors", "unread", "uses",
+        "states", "stores", "taken", "tensors", "unread", "uses",
     )  # fmt: skip
 
     def __init__(
@@ -120,6 +128,7 @@ class Context:
         self.forms: dict[int, tuple[tuple[int, ...], str]] = {}
         self.lengths: dict[int, int] = {}
         self.plain: set[int] = set()
+        self.stores: set[tuple[Kind, str]] = set()
         self.taken: set[int] = set()
         self.data: dict[int, tuple[DType, Any]] = {}
         self.places: dict[int, tuple[int, int, int] | None] = {}
@@ -297,6 +306,7 @@ def _judge(context: Context, conditional: dict[tuple[Kind, str], str], repeated:
     rules: _Rules = {}
     for (kind, name), condition in conditional.items():
         rules.setdefault(name, []).append((kind, find_rules(condition)))
+    context.stores = {each for each, condition in conditional.items() if _STORES.issuperset(condition.split("|"))}
     refused: _Refused = {}
     done = 0
     for span in repeated:
@@ -325,6 +335,8 @@ def _judge_uses(context: Context, rules: _Rules, refused: _Refused, places: rang
             context.index = index
             try:
                 reason = check_state(use, context) if kind is Kind.STATE else None
+                if reason is None and context.arrays and (kind, use[1]) not in context.stores:
+                    reason = _waiting(use, context)
                 if reason is None:
                     for check in checks:
                         reason = check(use, context)
@@ -334,6 +346,23 @@ def _judge_uses(context: Context, rules: _Rules, refused: _Refused, places: rang
                 reason = "they are of types that no pickler writes there"
             if reason is not None:
                 refused.setdefault((kind, use[1]), reason)
+
+
+def _waiting(use: Use, context: Context) -> str | None:
+    """Why a use may not have an array that still waits for its data; ``None`` if it has none.
+
+    C code takes a view of an array that it is given. When the array gets its data, that view is of memory that is freed.
+    """
+    found = any(_holds(item, context.arrays, 3) for item in use.args)
+    return "an array is used before it has got its data" if found else None
+
+
+def _holds(value: Any, waiting: Mapping[int, int], depth: int) -> bool:
+    """Whether one of ``waiting`` is in a traced argument, as deep as rules look."""
+    if isinstance(value, Standin):
+        return id(value) in waiting
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, (tuple, list)) else ()
+    return depth > 0 and any(_holds(part, waiting, depth - 1) for part in parts)
 
 
 def _stands_for_others(uses: Sequence[Use], conditional: Mapping[tuple[Kind, str], str]) -> bool:

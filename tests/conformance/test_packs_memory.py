@@ -6,6 +6,7 @@ costs the process more than a moment.
 
 from __future__ import annotations
 
+import collections
 import importlib.util
 import io
 import pickle
@@ -157,6 +158,10 @@ def test_an_array_that_gets_its_first_state_late(kind):
         lambda array: _index("MultiIndex", levels=[array], codes=[array], names=[None], sortorder=None),
         lambda array: call("pandas._libs.sparse.IntIndex", 9, array),
         lambda array: call("pandas._libs.internals._unpickle_block", array, call("builtins.slice", 0, 1, 1), 2),
+        lambda array: _state(
+            call("sklearn.neighbors._kd_tree.newObj", Raw(named("sklearn.neighbors._kd_tree.KDTree64"))),
+            (array, array, array, array),
+        ),
     ):
         data = b"\x80\x05" + b"N0" * 100 + _put(made, 100).code + b"0" + user(_get(100)).code
         with pytest.raises(safeload.PolicyError):
@@ -240,3 +245,18 @@ def test_patterns_that_programs_have():
     patterns = [r"(?u)\b\w\w+\b", r"[A-Za-z_][A-Za-z0-9_]*", "[\u0100-\uffff]+", r"(?i)[a-zà-ÿ]+"]
     loaded = safeload.loads(pickle.dumps([re.compile(each, re.MULTILINE) for each in patterns] * 20))
     assert [each.pattern for each in loaded] == patterns * 20
+
+
+def test_an_array_of_objects_may_lead_back_to_itself():
+    """An object in an array keeps the array: it is stored before it has its data, and nobody looks into it."""
+    array = np.empty(2, object)
+    array[0], array[1] = {"array": array}, _listed(array)
+    for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1):
+        loaded = safeload.loads(pickle.dumps(array, protocol))
+        assert loaded[0]["array"] is loaded
+        assert loaded[1].data[0] is loaded
+
+
+def _listed(array: Any) -> Any:
+    """A list of the user's kind with an array in it."""
+    return collections.UserList([array])
