@@ -24,6 +24,7 @@ from safeload.pipeline.sequence import broken_judgement, finding_of, judged_stre
 from safeload.pipeline.signer import is_pickled, open_envelope, opened_stream, payload_format, signer_options
 from safeload.pipeline.stages import ENVELOPE, open_artifact, record_digest
 from safeload.pipeline.verdict import report_of
+from safeload.policy.cautions import with_cautions
 from safeload.source.blob import Blob, FileBlob, MemoryBlob
 from safeload.source.sources import FileSource, source_for_file
 
@@ -82,7 +83,7 @@ def _scan_blob(blob: Blob, path: str, request: ReadRequest, operation: Operation
         # (3) Nobody has signed it: the caller's policy decides.
         # (4) (5) The walk detects, as it does for each member, and judges.
         walk = ContainerWalk(request.part, request.judging, operation, loading=False)
-        report = walk.examine(blob).report(**facts)
+        report = with_cautions(walk.examine(blob).report(**facts), request.judging.policy)
     if operation.recording:
         operation.set(verdict=report.verdict, findings=report.findings, container=report.container)
     return report
@@ -107,7 +108,7 @@ def _scan_envelope(data: bytes, request: ReadRequest, operation: Operation, fact
             form = payload_format(opened, judging)
             # (5) Every stream and every member.
             walk = ContainerWalk(request.part, judging, operation, loading=False, spills=not opened.suite.encrypts)
-            return walk.examine(MemoryBlob(opened.payload), known=form).report(**facts)
+            return with_cautions(walk.examine(MemoryBlob(opened.payload), known=form).report(**facts), judging.policy)
     except SafeloadError as error:
         return _report_of_error(error, **facts)
     # (5) The one stream that the payload is.
@@ -118,7 +119,7 @@ def _scan_envelope(data: bytes, request: ReadRequest, operation: Operation, fact
     except SafeloadError as error:
         broken = broken_judgement(error, judging)
         return report_of([broken] if broken else [], findings=[finding_of(error, "payload")], **facts)
-    return report_of([judgement], **facts)
+    return with_cautions(report_of([judgement], **facts), judging.policy)
 
 
 def _unverified(data: bytes) -> dict[str, Any] | None:

@@ -42,7 +42,13 @@ def test_a_large_artifact_may_have_more_streams():
 
 def test_what_calls_cost_adds_up_over_streams():
     """Half of any budget twice is all of it, and what is loaded again is paid again; members of an archive share it."""
-    halves = [(1 << 27, 0, 0, 0, 0), (0, 50_000, 0, 0, 0), (0, 0, 1 << 19, 0, 0), (0, 0, 0, 10_000, 0), (0, 0, 0, 0, 500_000)]
+    halves = [
+        (1 << 27, 0, 0, 0, 0),
+        (0, 50_000, 0, 0, 0),
+        (0, 0, 1 << 19, 0, 0),
+        (0, 0, 0, 10_000, 0),
+        (0, 0, 0, 0, 500_000),
+    ]
     for half in halves:
         budget = ArtifactBudget()
         assert not budget.spend(half)

@@ -31,6 +31,7 @@ __all__ = ["check_loaded", "reachable"]
 
 # Where the checks are, by the package of which a stream has to name something before it can make an object of theirs.
 _MODULES: Mapping[str, tuple[str, ...]] = {
+    "statsmodels": ("safeload.engine.load.formulas",),
     "scipy": ("safeload.engine.load.matrices", "safeload.engine.load.splines"),
     "sklearn": (
         "safeload.engine.load.trees",

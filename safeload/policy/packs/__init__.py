@@ -22,18 +22,26 @@ if TYPE_CHECKING:
 __all__ = ["Pack", "load_pack", "pack_names", "pack_policy", "packs_naming", "with_requirements"]
 
 _DIRECTORY = Path(__file__).parent
+_HEAD = frozenset({"title", "library", "requires", "caution", "caution_for", "entry"})
+_LONGEST_CAUTION = 300
 _FIELDS = frozenset(field.name for field in fields(Rule)) - {"name"} | {"modules", "names"}
 
 
 @dataclass(frozen=True, slots=True)
 class Pack:
-    """One pack: its name, the packs it builds on, the library it is about, and its rules by name."""
+    """One pack: its name, the packs it builds on, the library it is about, and its rules by name.
+
+    ``caution`` is a sentence about what a use of loaded objects can still do, ``""`` if there is nothing to say; ``caution_for`` has the
+    beginnings of the names that it is about, none for all of the pack.
+    """
 
     name: str
     title: str
     requires: tuple[str, ...]
     library: str
     rules: Mapping[str, Rule]
+    caution: str = ""
+    caution_for: tuple[str, ...] = ()
 
 
 @functools.cache
@@ -55,12 +63,24 @@ def load_pack(name: str) -> Pack:
         raise ValueError(f"unknown policy pack {name!r}; {hint}")
     with (_DIRECTORY / f"{name}.toml").open("rb") as file:
         data = tomllib.load(file)
+    caution, about = _caution(name, data)
     rules: dict[str, Rule] = {}
     for entry in data["entry"]:
         for rule in _rules(name, entry):
             known = rules.get(rule.name)
             rules[rule.name] = known | rule if known else rule
-    return Pack(name, data["title"], tuple(data["requires"]), data["library"], MappingProxyType(rules))
+    requires = tuple(data["requires"])
+    return Pack(name, data["title"], requires, data["library"], MappingProxyType(rules), caution, about)
+
+
+def _caution(pack: str, data: dict[str, Any]) -> tuple[str, tuple[str, ...]]:
+    """The head's note on later uses: a misspelled field would be a warning that nobody sees."""
+    caution, about = data.get("caution", ""), data.get("caution_for", [])
+    one_line = type(caution) is str and len(caution) <= _LONGEST_CAUTION and caution.isprintable()
+    names = type(about) is list and all(type(each) is str and each for each in about)
+    if data.keys() - _HEAD or not one_line or not names or (about and not caution):
+        raise ValueError(f"pack {pack!r} has a malformed head")
+    return caution, tuple(about)
 
 
 def _rules(pack: str, entry: dict[str, Any]) -> Iterable[Rule]:

@@ -8,7 +8,7 @@ the state has been made by the library itself, and nothing in a state replaces a
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from safeload.policy.rules.registry import argument_rule
 from safeload.program import StandinType, producer
@@ -26,12 +26,35 @@ def _model_data(use: Use, _context: Context) -> str | None:
     state = use.args[0]
     if type(state) is not dict or any(type(key) is not str for key in state):
         return "the state is not a dict of attributes"
-    if any(key.startswith("restore_") for key in state):
-        return (
-            "the model was made with a formula, which statsmodels evaluates as Python code while it unpickles it; fit the model "
-            "with arrays instead, or sign the file and grant its signer code"
-        )
+    return _FORMULA if any(key.startswith("restore_") for key in state) else _holds_formula(state)
+
+
+_FORMULA = (
+    "the model was made with a formula, which statsmodels evaluates as Python code when it unpickles, copies or predicts; fit the "
+    "model with arrays instead, or sign the file and grant its signer code"
+)
+# Parts of the names of attributes that hold a formula, or what the library evaluates in its place: model_spec, design_info,
+# scale_model_spec, vc_formula, model_spec_linear ...
+_EVALUATED = ("formula", "model_spec", "design_info")
+
+
+def _holds_formula(state: dict[Any, Any]) -> str | None:
+    """Any text there would be evaluated: ``ModelData.__getstate__`` asks for the evaluation where there is a ``model_spec``."""
+    for key, value in state.items():
+        if type(key) is not str:
+            return "an attribute has a name that is not text"
+        if value is not None and any(part in key for part in _EVALUATED):
+            return _FORMULA
     return None
+
+
+@argument_rule("statsmodels-state", bounded=True)
+def _statsmodels(use: Use, _context: Context) -> str | None:
+    """Attributes by name, none of which holds a formula."""
+    state = use.args[0] if use.args else None
+    if state is None:
+        return None
+    return _holds_formula(state) if type(state) is dict else "the state is not a dict of attributes"
 
 
 @argument_rule("results-wrapper-state")
@@ -44,6 +67,8 @@ def _results_wrapper(use: Use, _context: Context) -> str | None:
         return "it wraps something else than results of statsmodels"
     if any(key.startswith("_") and key not in ("_results", "__doc__") for key in state):
         return "a private attribute would replace how the wrapper looks attributes up"
+    if (reason := _holds_formula(state)) is not None:
+        return reason
     return "an attribute is a global" if any(isinstance(value, StandinType) for value in state.values()) else None
 
 
@@ -52,7 +77,7 @@ def _count_model(use: Use, _context: Context) -> str | None:
     """``__setstate__`` calls ``self._initialize()`` after it has updated the dict."""
     state = use.args[0]
     if type(state) is dict and "_initialize" not in state:
-        return None
+        return _holds_formula(state)
     return "an attribute would replace a method that __setstate__ calls"
 
 
