@@ -55,6 +55,9 @@ def scan(source: Any, request: ReadRequest, operation: Operation) -> Report:
     return _scan_blob(MemoryBlob(bytes(memoryview(source))), "", request, operation)
 
 
+_SMALL = 1 << 16
+
+
 def _scan_file(file: Any, path: str, request: ReadRequest, operation: Operation) -> Report:
     """Scan an open file to its end; one that can be read at random access stays where it is."""
     try:
@@ -64,7 +67,9 @@ def _scan_file(file: Any, path: str, request: ReadRequest, operation: Operation)
             FileBlob(file) if isinstance(reader, FileSource) else MemoryBlob(reader.rest(limits.max_artifact_bytes))
         )
         check_size(blob.size, limits)
-        report = _scan_blob(blob, path, request, operation)
+        # A small file is read once, and not a piece for each format that looks at it.
+        looked_at = blob.kept() if blob.size <= _SMALL else blob
+        report = _scan_blob(looked_at, path, request, operation)
         blob.unchanged()
     except SafeloadError as error:
         return _report_of_error(error, path=path)
