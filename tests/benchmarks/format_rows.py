@@ -17,7 +17,7 @@ from rows import Effort, Figure, Row, array, compare, faster, forest, ratio, rec
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["FORMAT_ROWS"]
+__all__ = ["FORMAT_ROWS", "mixed_artifacts"]
 
 PACKS = ["data", "numpy", "sklearn"]
 
@@ -73,7 +73,7 @@ def directory(effort: Effort, program: str) -> Figure:
     if scanner is None:
         raise LookupError(f"{program} is not installed")
     with tempfile.TemporaryDirectory() as folder:
-        _mixed_artifacts(Path(folder))
+        mixed_artifacts(Path(folder))
         theirs = [scanner, "-p", folder]
         ours = [sys.executable, "-m", "safeload", "scan", folder, "--jobs", "1", "--policy", "sklearn", "--quiet"]
         return speed_up(measure.compare(lambda: _run(theirs), lambda: _run(ours), rounds=max(2, effort.rounds // 2)))
@@ -85,7 +85,7 @@ def _run(command: list[str]) -> None:
     subprocess.run(command, capture_output=True, check=False, env=environment)
 
 
-def _mixed_artifacts(folder: Path) -> None:
+def mixed_artifacts(folder: Path) -> None:
     """200 files of the kinds that people have, most of them small."""
     import joblib
     import numpy as np

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["compare", "peak_memory", "start_up"]
+__all__ = ["compare", "once", "peak_memory", "start_up"]
 
 
 def compare(
@@ -40,12 +40,18 @@ def compare(
     for turn in range(rounds):
         for index, call in sides if turn % 2 else reversed(sides):
             before()
-            gc.collect()
-            begin = perf_counter()
-            kept = call()
-            best[index] = min(best[index], perf_counter() - begin)
-            del kept
+            best[index] = min(best[index], once(call))
     return best[0], best[1]
+
+
+def once(call: Callable[[], Any]) -> float:
+    """Seconds of one call."""
+    gc.collect()
+    begin = perf_counter()
+    kept = call()
+    took = perf_counter() - begin
+    del kept
+    return took
 
 
 def peak_memory() -> int:

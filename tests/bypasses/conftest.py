@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import io
+import math
 import os
 import select
 import signal
@@ -88,7 +89,7 @@ class Outcome(NamedTuple):
 
 @pytest.fixture
 def isolated() -> Callable[..., Outcome]:
-    """Runs an attack in a fork with bounded memory and a hang guard; the fork has to live and say what happened."""
+    """Runs an attack in a fork with bounded memory and processor time; the fork has to live and say what happened."""
     if not hasattr(os, "fork"):  # pragma: no cover
         pytest.skip("needs fork")
     return _isolated
@@ -103,6 +104,7 @@ def _isolated(
         os.close(reader)
         try:
             _limit_memory(memory)
+            _limit_processor(guard)
             answer = _attack(data, scan=scan, options=options)
         except BaseException as error:
             answer = f"escaped\t{type(error).__name__}\t{str(error)[:200]!r}"
@@ -110,16 +112,27 @@ def _isolated(
         os._exit(0)
     os.close(writer)
     try:
-        ready, _, _ = select.select([reader], [], [], guard)
+        ready, _, _ = select.select([reader], [], [], _PATIENCE)
         text = os.read(reader, 4096).decode("utf-8", "replace") if ready else ""
         if not ready:
             os.kill(child, signal.SIGKILL)
     finally:
         os.close(reader)
         _, status = os.waitpid(child, 0)
-    if not ready:
+    if not ready or (os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGXCPU):
         return Outcome("hang")
     return Outcome(*text.split("\t")) if text else Outcome("crash", str(status))
+
+
+# Seconds for a process that waits for something: on a loaded machine the work of a guard's seconds takes many times as long.
+_PATIENCE = 600
+
+
+def _limit_processor(guard: float) -> None:
+    """A hang is processor time: what else the machine does must not count."""
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(guard), math.ceil(guard) + 5))
 
 
 def _limit_memory(memory: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import fcntl
+import functools
 import json
 import os
 import pickle
@@ -31,21 +32,10 @@ def environment(**more: str) -> dict[str, str]:
     return {**inherited, "COLUMNS": "80", **more}
 
 
-def run(folder: Path, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-m", "safeload", *arguments],
-        cwd=folder,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-        stdin=subprocess.DEVNULL,
-        timeout=120,
-    )
-    assert done.returncode == code, done.stderr + done.stdout
-    assert "Traceback" not in done.stderr
-    assert "internal error" not in done.stderr
-    return done
+@pytest.fixture
+def run(run):
+    """A command that must succeed unless a test says otherwise."""
+    return functools.partial(run, code=0)
 
 
 def on_terminal(folder: Path, *arguments: str, columns: int = 80, rich: bool = True, **more: str) -> str:
@@ -82,7 +72,7 @@ def on_terminal(folder: Path, *arguments: str, columns: int = 80, rich: bool = T
     return out.decode().replace("\r\n", "\n")
 
 
-def test_help_lists_every_command_with_its_line(tmp_path):
+def test_help_lists_every_command_with_its_line(tmp_path, run):
     """The first thing a person reads; nothing in it is cut."""
     out = run(tmp_path, "--help").stdout
     listed = re.findall(r"^  ([a-z]+) +(.+)$", out.partition("Commands:")[2].partition("Start here")[0], re.MULTILINE)
@@ -93,7 +83,7 @@ def test_help_lists_every_command_with_its_line(tmp_path):
 
 
 @pytest.mark.parametrize("command", [*COMMANDS, *SUBCOMMANDS])
-def test_every_help_has_examples_and_fits(tmp_path, command):
+def test_every_help_has_examples_and_fits(tmp_path, command, run):
     """Helps are quoted in README and compared: no trailing space, no line beyond the width but examples."""
     out = run(tmp_path, *command.split(), "--help").stdout
     assert all(line == line.rstrip() for line in out.splitlines())
@@ -121,7 +111,7 @@ def test_every_help_has_examples_and_fits(tmp_path, command):
         (("policy", "check", "."), "is a directory", "name the files"),
     ],
 )
-def test_usage_errors_are_two_lines(tmp_path, arguments, message, hint):
+def test_usage_errors_are_two_lines(tmp_path, arguments, message, hint, run):
     """What is wrong, and what to do next; exit code 2; nothing on standard output."""
     done = run(tmp_path, *arguments, code=2)
     first, second = done.stderr.splitlines()
@@ -178,7 +168,7 @@ def test_a_terminal_without_colours_gets_none(unknown, setting):
     assert "\x1b" not in on_terminal(unknown, "scan", "unknown.pkl", **setting)
 
 
-def test_policy_show(tmp_path):
+def test_policy_show(tmp_path, run):
     """The packs; then every entry with its reason."""
     out = run(tmp_path, "policy", "show").stdout
     assert re.search(r"^data +\S", out, re.MULTILINE)
@@ -193,7 +183,7 @@ def test_policy_show(tmp_path):
     assert "a.b  reference, construct, state" in run(tmp_path, "policy", "show", "safeload.toml").stdout
 
 
-def test_policy_check_reports_drift_in_both_directions(unknown):
+def test_policy_check_reports_drift_in_both_directions(unknown, run):
     """What a file does beyond the policy, and what the policy allows that no file does."""
     (unknown / "data.pkl").write_bytes(pickle.dumps([1]))
     (unknown / "safeload.toml").write_text('packs = ["data"]\n[[allow]]\nname = "gone.Class"\n')
@@ -212,7 +202,7 @@ def test_policy_check_reports_drift_in_both_directions(unknown):
 @pytest.mark.skipif(
     safeload.Policy._tracer is None, reason="the pipeline does not offer its tracer to Policy.learn yet"
 )
-def test_policy_learn_writes_what_the_files_need_and_no_more(unknown):
+def test_policy_learn_writes_what_the_files_need_and_no_more(unknown, run):
     """What was learned makes them clean, and stays small enough to be read."""
     (unknown / "other.pkl").write_bytes(pickle.dumps(argparse.ArgumentTypeError("x")))
     done = run(unknown, "policy", "learn", "unknown.pkl", "--output", "safeload.toml")
@@ -229,7 +219,7 @@ class Runs:
         return os.system, ("true",)
 
 
-def test_nothing_is_learned_from_what_is_hostile_or_broken(unknown):
+def test_nothing_is_learned_from_what_is_hostile_or_broken(unknown, run):
     """A policy learned from an attack would allow it."""
     (unknown / "evil.pkl").write_bytes(pickle.dumps(Runs()))
     (unknown / "cut.pkl").write_bytes(pickle.dumps([1, 2])[:-1])
@@ -240,7 +230,7 @@ def test_nothing_is_learned_from_what_is_hostile_or_broken(unknown):
         assert not (unknown / "safeload.toml").exists()
 
 
-def test_audit_verify_and_show(tmp_path):
+def test_audit_verify_and_show(tmp_path, run):
     """Whole, then edited, then cut: the first break is named, and an anchor proves what a chain cannot."""
     loader = safeload.Loader(audit=tmp_path / "trail.jsonl")
     loader.loads(pickle.dumps([1]))

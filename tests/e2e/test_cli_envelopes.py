@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import pickle
 import stat
-import subprocess
-import sys
 import zipfile
 from typing import TYPE_CHECKING
 
@@ -22,36 +21,26 @@ if TYPE_CHECKING:
 DATA = {"weights": [1, 2, 3]}
 
 
-def run(folder: Path, *arguments: str, code: int | None = 0, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a command that must end with ``code``, in at most two lines if it is an error."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("SAFELOAD")}
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-m", "safeload", *arguments],
-        cwd=folder,
-        env={**inherited, "COLUMNS": "80", **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-        stdin=subprocess.DEVNULL,
-        timeout=120,
-    )
-    assert done.returncode == code, done.stderr + done.stdout
-    assert "Traceback" not in done.stderr
-    assert "internal error" not in done.stderr
-    if code == 2:
-        assert done.stderr.startswith("safeload: error: ")
-        assert len(done.stderr.splitlines()) <= 2
-    return done
+@pytest.fixture
+def run(run):
+    """A command that must succeed unless a test says otherwise."""
+    return functools.partial(run, code=0)
 
 
-def refused(folder: Path, words: str, *arguments: str, code: int = 1, **environment: str) -> str:
-    """Run a command that must fail, say ``words``, print nothing else and change no file."""
-    before = files(folder)
-    done = run(folder, *arguments, code=code, **environment)
-    assert words in done.stderr
-    assert done.stdout == ""
-    assert files(folder) == before
-    return done.stderr
+@pytest.fixture
+def refused(run):
+    """A command that must fail, say ``words``, print nothing else and change no file."""
+
+    def refused(folder: Path, words: str, *arguments: str, code: int = 1, **environment: str) -> str:
+        before = files(folder)
+        done = run(folder, *arguments, code=code, **environment)
+        assert words in done.stderr
+        assert done.stdout == ""
+        assert files(folder) == before
+        assert code != 2 or len(done.stderr.splitlines()) <= 2
+        return done.stderr
+
+    return refused
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -75,7 +64,7 @@ def write_key(path: Path, key: safeload.Key) -> None:
     path.chmod(0o600)
 
 
-def test_keygen_writes_a_private_file_and_shows_no_secret(tmp_path):
+def test_keygen_writes_a_private_file_and_shows_no_secret(tmp_path, run):
     """Mode 0600 whatever the umask; the secret is in the file and nowhere else."""
     done = run(tmp_path, "keygen", "--suite", "ed25519", "--output", "a.key", "--public", "b.key", "--label", "team x")
     secret, public = ((tmp_path / name).read_text() for name in ("a.key", "b.key"))
@@ -88,7 +77,7 @@ def test_keygen_writes_a_private_file_and_shows_no_secret(tmp_path):
     assert ring.primary.public == safeload.KeyRing.from_file(tmp_path / "b.key").entries[0].key
 
 
-def test_keygen_never_overwrites_a_key_unasked(tmp_path):
+def test_keygen_never_overwrites_a_key_unasked(tmp_path, refused, run):
     """A lost key cannot be made again."""
     run(tmp_path, "keygen", "--output", "a.key")
     before = (tmp_path / "a.key").read_bytes()
@@ -110,12 +99,12 @@ def test_keygen_never_overwrites_a_key_unasked(tmp_path):
         (("--output", "x", "--label", "a\nb"), "control characters"),
     ],
 )
-def test_keygen_says_what_is_missing(tmp_path, arguments, words):
+def test_keygen_says_what_is_missing(tmp_path, arguments, words, refused):
     """And writes nothing."""
     refused(tmp_path, words, "keygen", *arguments, code=2)
 
 
-def test_keygen_prints_only_when_asked_and_derives_public_halves(tmp_path):
+def test_keygen_prints_only_when_asked_and_derives_public_halves(tmp_path, refused, run):
     """For an environment variable, and for who forgot --public."""
     text = run(tmp_path, "keygen", "--suite", "ed25519-gcm", "--print").stdout.strip()
     key = safeload.Key.parse(text)
@@ -125,7 +114,7 @@ def test_keygen_prints_only_when_asked_and_derives_public_halves(tmp_path):
     refused(tmp_path, "--existing", "keygen", "--existing", "k.key", "--output", "q", code=2)
 
 
-def test_sign_verify_load(folder):
+def test_sign_verify_load(folder, run):
     """The main way: sign, say who signed it, load it in Python with the public half."""
     done = run(folder, "sign", "model.pkl", "--key-file", "signer.key", "--context", "m1", "--expires-in", "30d")
     assert "signed model.pkl -> model.pkl.sle" in done.stderr
@@ -143,7 +132,7 @@ def test_sign_verify_load(folder):
     assert shown[0]["key_id"] == ring.entries[0].key.key_id_hex
 
 
-def test_the_manifest_of_what_was_signed_is_in_the_claims(folder):
+def test_the_manifest_of_what_was_signed_is_in_the_claims(folder, run):
     """Readers load nothing beyond it."""
     import numpy as np
 
@@ -159,7 +148,7 @@ def test_the_manifest_of_what_was_signed_is_in_the_claims(folder):
     ]
 
 
-def test_purpose_and_context_are_a_pair(folder):
+def test_purpose_and_context_are_a_pair(folder, refused, run):
     """The same pair opens it, half of it does not."""
     where = ("--context", "user-7", "--purpose", "cache")
     run(folder, "sign", "model.pkl", "--key-file", "shared.key", *where)
@@ -168,7 +157,7 @@ def test_purpose_and_context_are_a_pair(folder):
     refused(folder, "needs --context", "verify", "model.pkl.sle", "--key-file", "shared.key", "--purpose", "c", code=2)
 
 
-def test_a_detached_signature_leaves_the_file_as_it_is(folder):
+def test_a_detached_signature_leaves_the_file_as_it_is(folder, refused, run):
     """In FILE.slsig, found by itself or named."""
     run(folder, "sign", "model.pkl", "--key-file", "signer.key", "--detached")
     assert (folder / "model.pkl").read_bytes() == pickle.dumps(DATA)
@@ -182,7 +171,7 @@ def test_a_detached_signature_leaves_the_file_as_it_is(folder):
     refused(folder, "not verified", "verify", "model.pkl", "--key-file", "readers.key", "--signature", "elsewhere")
 
 
-def test_nothing_is_overwritten_unasked(folder):
+def test_nothing_is_overwritten_unasked(folder, refused, run):
     """Not by sign, not by decrypt."""
     run(folder, "sign", "model.pkl", "--key-file", "shared.key")
     refused(folder, "model.pkl.sle exists", "sign", "model.pkl", "--key-file", "shared.key", code=2)
@@ -192,7 +181,7 @@ def test_nothing_is_overwritten_unasked(folder):
 
 
 @pytest.mark.parametrize("key", ["vault", "small"])
-def test_encrypt_and_decrypt(folder, key):
+def test_encrypt_and_decrypt(folder, key, run):
     """The payload comes back byte for byte, in a file for its owner alone."""
     run(folder, "encrypt", "model.pkl", "--key-file", f"{key}.key")
     assert b"weights" not in (folder / "model.pkl.sle").read_bytes()
@@ -203,7 +192,7 @@ def test_encrypt_and_decrypt(folder, key):
     assert stat.S_IMODE((folder / "model.pkl").stat().st_mode) == 0o600
 
 
-def test_a_public_half_verifies_what_it_cannot_read(tmp_path):
+def test_a_public_half_verifies_what_it_cannot_read(tmp_path, refused, run):
     """Who checks files need not be able to read them."""
     key = safeload.Key.generate("ed25519-gcm")
     write_key(tmp_path / "k.key", key)
@@ -214,7 +203,7 @@ def test_a_public_half_verifies_what_it_cannot_read(tmp_path):
     refused(tmp_path, "cannot decrypt", "decrypt", "m.sle", "--key-file", "p.key", "--output", "x")
 
 
-def test_keys_come_from_where_they_are_said_to_be(folder):
+def test_keys_come_from_where_they_are_said_to_be(folder, run):
     """The default variable, a named one, a command."""
     key = (folder / "shared.key").read_text().strip()
     run(folder, "sign", "model.pkl", SAFELOAD_KEYS=key)
@@ -240,7 +229,7 @@ def test_keys_come_from_where_they_are_said_to_be(folder):
     ],
 )
 @pytest.mark.parametrize("command", ["sign", "verify"])
-def test_every_mistake_with_keys_has_its_own_message(folder, command, arguments, words):
+def test_every_mistake_with_keys_has_its_own_message(folder, command, arguments, words, refused):
     """And says what to do next."""
     (folder / "open.key").write_text((folder / "shared.key").read_text())
     (folder / "open.key").chmod(0o644)
@@ -260,7 +249,7 @@ def test_every_mistake_with_keys_has_its_own_message(folder, command, arguments,
         ("readers", "sign", "can seal"),
     ],
 )
-def test_the_key_must_fit_the_command(folder, key, command, words):
+def test_the_key_must_fit_the_command(folder, key, command, words, refused):
     """A key is for one thing; the error names the other command."""
     refused(folder, words, command, "model.pkl", "--key-file", f"{key}.key", code=2)
 
@@ -270,7 +259,7 @@ class Runs:
         return os.system, ("true",)
 
 
-def test_what_is_hostile_or_broken_is_not_signed(folder):
+def test_what_is_hostile_or_broken_is_not_signed(folder, refused, run):
     """Unless as bytes, which nothing will load."""
     (folder / "evil.pkl").write_bytes(pickle.dumps(Runs()))
     (folder / "cut.pkl").write_bytes(pickle.dumps(DATA)[:-2])
@@ -281,7 +270,7 @@ def test_what_is_hostile_or_broken_is_not_signed(folder):
         safeload.load(folder / "evil.pkl.sle", keys=safeload.KeyRing.from_file(folder / "shared.key"))
 
 
-def test_what_is_no_pickle_is_sealed_as_bytes(folder):
+def test_what_is_no_pickle_is_sealed_as_bytes(folder, run):
     """An archive for another team: signed, verified, taken out again."""
     (folder / "text").write_text("hello")
     (folder / "two").write_bytes(pickle.dumps(1) + pickle.dumps(2))
@@ -294,7 +283,7 @@ def test_what_is_no_pickle_is_sealed_as_bytes(folder):
         assert (folder / "out").read_bytes() == (folder / name).read_bytes()
 
 
-def test_an_envelope_or_a_pointer_is_not_signed_by_mistake(folder):
+def test_an_envelope_or_a_pointer_is_not_signed_by_mistake(folder, refused, run):
     """Twice wrapped, or not the file at all."""
     run(folder, "sign", "model.pkl", "--key-file", "shared.key")
     refused(folder, "an envelope already", "sign", "model.pkl.sle", "--key-file", "shared.key", code=2)
@@ -303,12 +292,12 @@ def test_an_envelope_or_a_pointer_is_not_signed_by_mistake(folder):
 
 
 @pytest.mark.parametrize("duration", ["0d", "30", "-1d", "1y", "999999999w"])
-def test_a_wrong_duration_is_a_usage_error(folder, duration):
+def test_a_wrong_duration_is_a_usage_error(folder, duration, refused):
     """Not an envelope that expires at another time."""
     refused(folder, "--expires-in", "sign", "model.pkl", "--key-file", "shared.key", f"--expires-in={duration}", code=2)
 
 
-def test_what_does_not_verify_says_why_and_gives_nothing(folder):
+def test_what_does_not_verify_says_why_and_gives_nothing(folder, refused):
     """Wrong key, wrong context, expired, changed, cut, appended, unknown kinds: exit code 1 and no output."""
     key = safeload.KeyRing.from_file(folder / "shared.key").primary
     good = seal(pickle.dumps(DATA), key, claims={"a": 1})
@@ -333,7 +322,7 @@ def test_what_does_not_verify_says_why_and_gives_nothing(folder):
 
 
 @pytest.mark.parametrize("command", ["verify", "decrypt", "sign"])
-def test_what_is_no_file_is_told_apart(folder, command):
+def test_what_is_no_file_is_told_apart(folder, command, refused):
     """A typo, a directory, a pipe; nothing hangs."""
     os.mkfifo(folder / "pipe.sle")
     (folder / "dir.sle").mkdir()
@@ -344,7 +333,7 @@ def test_what_is_no_file_is_told_apart(folder, command):
         refused(folder, "where to?", command, "model.pkl", "--key-file", "shared.key", code=2)
 
 
-def test_several_files_are_verified_to_the_last(folder):
+def test_several_files_are_verified_to_the_last(folder, run):
     """One bad file does not hide another."""
     run(folder, "sign", "model.pkl", "--key-file", "shared.key")
     (folder / "bad.sle").write_bytes(b"\xf5SLE\r\n\x1a\n")
@@ -358,7 +347,7 @@ def test_several_files_are_verified_to_the_last(folder):
     assert [entry["verified"] for entry in data] == [False, True]
 
 
-def test_rekey_goes_on_after_a_bad_file_and_can_be_repeated(folder):
+def test_rekey_goes_on_after_a_bad_file_and_can_be_repeated(folder, refused, run):
     """What verified has the new key, what did not is untouched; a second run changes nothing."""
     run(
         folder,
@@ -394,7 +383,7 @@ def test_rekey_goes_on_after_a_bad_file_and_can_be_repeated(folder):
     refused(folder, "which new key?", "rekey", "model.pkl.sle", "--key-file", "shared.key", code=2)
 
 
-def test_inspect_of_an_envelope_labels_what_nobody_vouches_for(folder):
+def test_inspect_of_an_envelope_labels_what_nobody_vouches_for(folder, run):
     """Without a key every field is called unverified; with it none is."""
     run(folder, "sign", "model.pkl", "--key-file", "signer.key", "--context", "c")
     done = run(folder, "inspect", "model.pkl.sle", code=3)
@@ -406,7 +395,7 @@ def test_inspect_of_an_envelope_labels_what_nobody_vouches_for(folder):
     run(folder, "inspect", "model.pkl.sle", "--key-file", "readers.key", code=1)
 
 
-def test_what_is_done_is_audited(folder):
+def test_what_is_done_is_audited(folder, run):
     """Attempt and result, of refusals too, without anything of the payload."""
     trail = ("--audit", "trail.jsonl")
     run(folder, "sign", "model.pkl", "--key-file", "shared.key", *trail)
@@ -429,7 +418,7 @@ def test_what_is_done_is_audited(folder):
     assert run(folder, "audit", "verify", "trail.jsonl").stdout.startswith("whole")
 
 
-def test_kind_and_version_of_a_payload(folder):
+def test_kind_and_version_of_a_payload(folder, refused, run):
     """What `sign --kind --version` says is what `load(kind=...)` asks for, and what `verify --kind` demands."""
     run(folder, "sign", "model.pkl", "--key-file", "signer.key", "--kind", "model", "--version", "3")
     done = run(folder, "verify", "model.pkl.sle", "--key-file", "readers.key", "--kind", "model")
@@ -446,7 +435,7 @@ def test_kind_and_version_of_a_payload(folder):
     refused(folder, "printable", "sign", "model.pkl", "--key-file", "signer.key", "--kind", "\a", code=2)
 
 
-def test_a_scan_of_an_envelope_that_is_bound_to_a_place(folder):
+def test_a_scan_of_an_envelope_that_is_bound_to_a_place(folder, refused, run):
     """`scan` gets at the payload with the context that it was sealed with, and only then."""
     place = ("--context", "fraud", "--purpose", "cache")
     run(folder, "sign", "model.pkl", "--key-file", "signer.key", *place)

@@ -11,15 +11,11 @@ import subprocess
 import sys
 import tarfile
 import tomllib
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 import safeload
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 class Runs:
@@ -30,24 +26,6 @@ class Runs:
 
     def __reduce__(self):
         return os.system, (self.command,)
-
-
-def run(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("SAFELOAD")}
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-m", "safeload", *arguments],
-        cwd=folder,
-        env={**inherited, "COLUMNS": "80", **environment},
-        capture_output=True,
-        text=True,
-        errors="surrogateescape",
-        check=False,
-        stdin=subprocess.DEVNULL,
-        timeout=120,
-    )
-    assert "Traceback" not in done.stderr
-    assert "internal error" not in done.stderr
-    return done
 
 
 @pytest.fixture
@@ -69,7 +47,7 @@ def folder(tmp_path):
     assert not (tmp_path / "fired").exists()
 
 
-def test_a_tree_is_judged_by_content(folder):
+def test_a_tree_is_judged_by_content(folder, run):
     """A hostile pickle is found whatever it is called; what is no artifact is not listed; nothing fires."""
     done = run(folder, "scan", "models")
     assert done.returncode == 1
@@ -88,7 +66,7 @@ def test_a_tree_is_judged_by_content(folder):
     assert "hidden directories passed over: models/.git" in done.stdout
 
 
-def test_a_named_file_is_listed_whatever_it_is(folder):
+def test_a_named_file_is_listed_whatever_it_is(folder, run):
     """The person asked about it; text is skipped, and an empty file says that it is empty."""
     done = run(folder, "scan", "models/text.md", "models/empty")
     assert done.returncode == 0
@@ -97,7 +75,7 @@ def test_a_named_file_is_listed_whatever_it_is(folder):
     assert "no artifact was scanned: nothing here was judged" in done.stdout
 
 
-def test_json_is_as_documented_and_the_same_for_any_number_of_jobs(folder):
+def test_json_is_as_documented_and_the_same_for_any_number_of_jobs(folder, run):
     """Compared byte for byte; programs outside this repository read it."""
     one = run(folder, "scan", "models", "models/text.md", "--format", "json", "--jobs", "1")
     many = run(folder, "scan", "models/text.md", "models", "--format", "json", "--jobs", "4")
@@ -121,7 +99,7 @@ def test_json_is_as_documented_and_the_same_for_any_number_of_jobs(folder):
     assert data["summary"]["malicious"] == 1
 
 
-def test_the_report_is_written_also_when_the_gate_fails(folder):
+def test_the_report_is_written_also_when_the_gate_fails(folder, run):
     """A pipeline uploads it; an older one is replaced."""
     (folder / "out.json").write_text("old")
     done = run(folder, "scan", "models", "--format", "json", "--output", "out.json")
@@ -140,12 +118,12 @@ def test_the_report_is_written_also_when_the_gate_fails(folder):
         (["sub/hostile.txt"], "malicious", 1),
     ],
 )
-def test_fail_on(folder, names, fail_on, code):
+def test_fail_on(folder, names, fail_on, code, run):
     """What is only unknown may pass where a team decides so; what is malicious never does."""
     assert run(folder, "scan", *(f"models/{name}" for name in names), "--fail-on", fail_on).returncode == code
 
 
-def test_a_policy_makes_unknown_clean(folder):
+def test_a_policy_makes_unknown_clean(folder, run):
     """A policy file beside packs; both may be repeated."""
     (folder / "safeload.toml").write_text('packs = ["data"]\n[[allow]]\nname = "argparse.Namespace"\n')
     done = run(folder, "scan", "models/unknown.bin", "models/array", "--policy", "safeload.toml", "--policy", "numpy")
@@ -161,7 +139,7 @@ def test_a_policy_makes_unknown_clean(folder):
         ("typo.toml", "line 2"),
     ],
 )
-def test_a_wrong_policy_ends_the_run(folder, policy, words):
+def test_a_wrong_policy_ends_the_run(folder, policy, words, run):
     """A policy with a typo must not scan with another one."""
     (folder / "typo.toml").write_text('packs = ["data"]\nalow = []\n')
     done = run(folder, "scan", "models", "--policy", policy)
@@ -170,7 +148,7 @@ def test_a_wrong_policy_ends_the_run(folder, policy, words):
     assert words in done.stderr
 
 
-def test_what_cannot_be_scanned_is_reported_and_is_exit_code_3(folder):
+def test_what_cannot_be_scanned_is_reported_and_is_exit_code_3(folder, run):
     """Each with its own reason; nothing hangs."""
     models = folder / "models"
     (models / "sub" / "hostile.txt").unlink()
@@ -198,7 +176,7 @@ def test_what_cannot_be_scanned_is_reported_and_is_exit_code_3(folder):
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="everything is readable for root")
-def test_permission_denied_is_not_scanned(folder):
+def test_permission_denied_is_not_scanned(folder, run):
     """A file and a directory that may not be read."""
     (folder / "models" / "clean.pkl").chmod(0)
     (folder / "models" / "sub").chmod(0)
@@ -210,7 +188,7 @@ def test_permission_denied_is_not_scanned(folder):
     assert done.stdout.count("permission denied") == 2
 
 
-def test_broken_pickles_are_malformed_wherever_they_are_cut(folder):
+def test_broken_pickles_are_malformed_wherever_they_are_cut(folder, run):
     """Truncated at every byte, with trailing bytes, random: an answer, and never clean."""
     data = pickle.dumps({"key": (1, "two", [3.0])})
     names = []
@@ -227,7 +205,7 @@ def test_broken_pickles_are_malformed_wherever_they_are_cut(folder):
     assert set(verdicts.values()) == {"malformed"}
 
 
-def test_hostile_names_reach_no_terminal(folder):
+def test_hostile_names_reach_no_terminal(folder, run):
     """Of files and of globals: no escape sequence, no forged line, no command to a CI runner."""
     nasty = "\x1b[2Jx\n::error file=a::forged \u202egpj##[group].pkl"
     (folder / "models" / nasty).write_bytes(b"\x80\x04\x8c\x0bos\x1b]0;x\x07\ny\x8c\x04a\r\nb\x93.")
@@ -249,7 +227,7 @@ def test_hostile_names_reach_no_terminal(folder):
     assert "models/\\xff\\xfe.pkl" in [artifact["path"] for artifact in data["artifacts"]]
 
 
-def test_names_that_look_like_others_are_escaped(folder):
+def test_names_that_look_like_others_are_escaped(folder, run):
     """Of an artifact everything is ASCII, the TOML to paste too, which means the very same name."""
     name = "\u043es.s\u0443stem"
     module, _, attribute = name.partition(".")
@@ -267,7 +245,7 @@ def test_names_that_look_like_others_are_escaped(folder):
     assert str(caught.value).isascii()
 
 
-def test_a_trail_that_cannot_be_written_ends_the_scan(folder):
+def test_a_trail_that_cannot_be_written_ends_the_scan(folder, run):
     """It says why, once, and not that every file had an internal error."""
     (folder / "link").symlink_to("trail")
     for jobs in ("1", "2"):
@@ -277,7 +255,7 @@ def test_a_trail_that_cannot_be_written_ends_the_scan(folder):
     assert not (folder / "trail").exists()
 
 
-def test_a_report_goes_through_no_link(folder):
+def test_a_report_goes_through_no_link(folder, run):
     """The file behind a link keeps what it holds, and nothing is scanned for nothing."""
     (folder / "kept").write_text("kept")
     (folder / "link").symlink_to("kept")
@@ -287,7 +265,7 @@ def test_a_report_goes_through_no_link(folder):
     assert (folder / "kept").read_text() == "kept"
 
 
-def test_a_path_that_does_not_exist_is_a_usage_error(folder):
+def test_a_path_that_does_not_exist_is_a_usage_error(folder, run):
     """Not a clean scan, and not "not scanned" either: nothing was done."""
     done = run(folder, "scan", "models", "modles")
     assert done.returncode == 2
@@ -296,7 +274,7 @@ def test_a_path_that_does_not_exist_is_a_usage_error(folder):
     assert run(folder, "scan").returncode == 2
 
 
-def test_globs_and_hidden(folder):
+def test_globs_and_hidden(folder, run):
     """As in the help."""
     data = json.loads(run(folder, "scan", "models", "--exclude", "sub", "--hidden", "--format", "json").stdout)
     assert [artifact["path"] for artifact in data["artifacts"]] == [
@@ -308,7 +286,7 @@ def test_globs_and_hidden(folder):
     assert data["not_entered"] == []
 
 
-def test_a_scan_is_audited_by_every_worker(folder):
+def test_a_scan_is_audited_by_every_worker(folder, run):
     """One whole trail, whatever the number of processes."""
     run(folder, "scan", "models", "--jobs", "3", "--audit", "trail.jsonl")
     done = run(folder, "audit", "verify", "trail.jsonl")
@@ -326,7 +304,7 @@ def test_nothing_is_printed_into_a_closed_pipe(folder):
     assert done.stdout.startswith("data")
 
 
-def test_inspect_shows_everything(folder):
+def test_inspect_shows_everything(folder, run):
     """Container, streams, operations, globals, findings, program, verdict; and does nothing of it."""
     done = run(folder, "inspect", "models/sub/hostile.txt")
     assert done.returncode == 1
@@ -346,7 +324,7 @@ def test_inspect_shows_everything(folder):
     assert data["streams"][0]["operations"]
 
 
-def test_inspect_of_pure_data(folder):
+def test_inspect_of_pure_data(folder, run):
     """What most people have: short and calm."""
     done = run(folder, "inspect", "models/clean.pkl")
     assert done.returncode == 0
@@ -358,7 +336,7 @@ def test_inspect_of_pure_data(folder):
     ("path", "words"),
     [("gone", "does not exist"), ("models", "is a directory"), ("pipe", "a named pipe"), ("/dev/null", "a device")],
 )
-def test_inspect_of_what_is_no_file(folder, path, words):
+def test_inspect_of_what_is_no_file(folder, path, words, run):
     """The same words wherever a file is expected, and no hanging on a pipe."""
     os.mkfifo(folder / "pipe")
     done = run(folder, "inspect", path)
@@ -366,7 +344,7 @@ def test_inspect_of_what_is_no_file(folder, path, words):
     assert words in done.stderr
 
 
-def test_scan_of_texts(tmp_path):
+def test_scan_of_texts(tmp_path, run):
     """JSON is listed as clean data; configuration, templates and JSON with comments beside it are no artifacts."""
     for name, text in {
         "data.json": '{"a": [1, 2]}\n',
@@ -388,7 +366,7 @@ def test_scan_of_texts(tmp_path):
     assert named["globals"] == ["shapes.Point"]
 
 
-def test_inspect_of_one_file_of_an_archive(tmp_path):
+def test_inspect_of_one_file_of_an_archive(tmp_path, run):
     """Its verdict decides, as it does for `load(member=...)`; a name that is not there is a mistake that lists what is."""
     with tarfile.open(tmp_path / "models.tar.gz", "w:gz") as archive:
         for name, data in (("good.pkl", pickle.dumps([1])), ("bad.pkl", b"cposix\nsystem\n(S'true'\ntR.")):

@@ -23,6 +23,8 @@ from safeload.errors import AuditError
 from safeload.facts import forks
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from safeload.audit.event import Event
 
 __all__ = ["JsonlSink"]
@@ -128,9 +130,12 @@ class JsonlSink:
         with self._mutex:
             self._close()
 
-    def __del__(self) -> None:
-        if getattr(self, "_fd", -1) >= 0:
-            self._close()
+    def __del__(self, close: Callable[[int], None] = os.close) -> None:
+        # Bound beforehand: when the interpreter ends, this module may have lost its names already.
+        fd = getattr(self, "_fd", -1)
+        if fd >= 0:
+            self._fd = -1
+            close(fd)
 
     def _close(self) -> None:
         fd, self._fd, self._head = self._fd, -1, None

@@ -173,6 +173,8 @@ import sys, safeload
 folder, backend = sys.argv[1], sys.argv[2]
 def items():
     for number in range(120):
+        if number == 80:
+            sys.stdin.readline()  # the first run is killed here at the latest, however slow who kills it is
         yield [number, b"x" * 300_000], f"{folder}/{number}.out"
 if __name__ == "__main__":
     for result in safeload.dump_many(items(), jobs=2, backend=backend, resume=f"{folder}/journal"):
@@ -198,9 +200,12 @@ def test_a_run_that_is_killed_leaves_whole_files_and_is_taken_up_again(tmp_path,
     folder.mkdir()
     environment = {**os.environ, "PYTHONPATH": str(Path(safeload.__file__).parents[1])}
     command = [sys.executable, "-W", "error", str(script), str(folder), backend]
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     assert [process.stdout.readline() for _ in range(20)] == ["done\n"] * 20
     process.send_signal(number)
+    process.wait()
     process.communicate()
     assert process.returncode != 0
     targets = list(folder.glob("[0-9]*.out"))
@@ -209,7 +214,9 @@ def test_a_run_that_is_killed_leaves_whole_files_and_is_taken_up_again(tmp_path,
         assert safeload.load(target) == [int(target.stem), b"x" * 300_000]
     for debris in folder.glob(".*.tmp"):
         os.utime(debris, (0, 0))
-    again = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    again = subprocess.run(
+        command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True
+    )
     lines = again.stdout.splitlines()
     assert len(lines) == 120
     assert set(lines) == {"skipped", "done"}
