@@ -23,7 +23,20 @@ import safeload
 if TYPE_CHECKING:
     from pathlib import Path
 
-COMMANDS = ["scan", "inspect", "detonate", "keygen", "sign", "verify", "encrypt", "decrypt", "rekey", "policy", "audit", "sandbox"]
+COMMANDS = [
+    "scan",
+    "inspect",
+    "detonate",
+    "keygen",
+    "sign",
+    "verify",
+    "encrypt",
+    "decrypt",
+    "rekey",
+    "policy",
+    "audit",
+    "sandbox",
+]
 SUBCOMMANDS = ["policy learn", "policy check", "policy show", "audit verify", "audit show", "sandbox attest"]
 
 
