@@ -364,7 +364,7 @@ def test_blocks_outside_of_their_frame(places: str, form: str, policy: Policy) -
 
 def test_blocks_outside_of_their_frame_are_checked_at_load_too(monkeypatch: pytest.MonkeyPatch, policy: Policy) -> None:
     """Where a stream does not tell the places, as when joblib keeps the bytes of arrays outside of it, the load does."""
-    from safeload.policy.rules import pandas_arrow as tables
+    from safeload.policy.rules import pandas_frames as tables
 
     monkeypatch.setattr(tables, "check_places", lambda *_: None)
     values = array(F8, (1, 1), bytes(8))

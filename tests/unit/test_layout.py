@@ -46,7 +46,6 @@ LONG_MODULES = {
     "policy/model.py": "the face of the policy, half of it documentation",
     "policy/rules/arguments.py": RULES,
     "policy/rules/arrays.py": RULES,
-    "policy/rules/pandas_arrow.py": RULES,
     "policy/rules/torch.py": RULES,
 }
 LONG_FUNCTIONS = {"engine/cost/hashing.py:_walk": "the hot loop over the opcodes; " + REWRITTEN}

@@ -27,14 +27,19 @@ def known_rules() -> Mapping[str, Check]:
     from safeload.policy.rules import (  # noqa: F401 - each registers its rules
         arguments,
         arrays,
+        arrow,
         boosters,
         compiled,
         containers,
         dtypes,
         networkx_statsmodels,
-        pandas_arrow,
+        pandas_columns,
+        pandas_frames,
+        pandas_indexes,
+        pandas_scalars,
         sklearn_scipy,
         torch,
+        zones,
     )
 
     return MappingProxyType(RULES)

@@ -24,6 +24,7 @@ __all__ = [
     "SCALARS",
     "TIMES",
     "is_array",
+    "is_column",
     "is_made_by",
     "is_offset",
     "is_plain_array",
@@ -125,6 +126,14 @@ def is_array(value: Any, context: Context) -> bool:
 def is_plain_array(value: Any, context: Context) -> bool:
     """Whether it is an array that has its data, of the class ``numpy.ndarray`` itself."""
     return is_array(value, context) and id(value) in context.plain
+
+
+def is_column(value: Any, context: Context) -> bool:
+    """Whether it is an array of pandas or numpy that has its data, or an index.
+
+    numpy would expand a range, and nested lists exponentially when they share parts.
+    """
+    return is_plain_array(value, context) or is_made_by(value, COLUMNS | INDEXES, context)
 
 
 def is_offset(value: Any) -> bool:
