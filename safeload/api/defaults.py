@@ -64,9 +64,14 @@ def current() -> Loader:
     return _loader
 
 
-def configure(*, policy: Any = None, keys: Any = None, audit: Any = None, limits: Limits | None = None) -> Loader:
-    """Make the default loader of the process one with these choices; what is not given is the default again."""
-    return _install(Loader(policy=policy, keys=keys, audit=audit, limits=limits))
+def configure(
+    *, policy: Any = None, keys: Any = None, audit: Any = None, limits: Limits | None = None, urls: bool = True
+) -> Loader:
+    """Make the default loader of the process one with these choices; what is not given is the default again.
+
+    A program that takes names of artifacts from its clients says ``urls=False``.
+    """
+    return _install(Loader(policy=policy, keys=keys, audit=audit, limits=limits, urls=urls))
 
 
 def configure_from_file(path: str | os.PathLike[str], *, keys: Any = None) -> Loader:

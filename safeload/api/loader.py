@@ -17,6 +17,7 @@ from safeload.pipeline.dump import dump, dumps
 from safeload.pipeline.load import load_bytes, load_file, load_path
 from safeload.pipeline.request import JudgeOptions, ReadRequest
 from safeload.policy import Policy, resolve_policy
+from safeload.source.locations import refuse_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -43,15 +44,18 @@ class Loader(Many):
         limits: :class:`~safeload.Limits`.
         signers: by key id in hex, the policy and grants of a signer whose key ring entry has none
             (:func:`~safeload.configure_from_file` takes them from the file).
+        urls: ``False``: a name is a path and never a URL. For every program that takes names from its own clients, because the
+            URL of an address that only this machine reaches is a name as well.
     """
 
-    __slots__ = ("_defaults", "audit", "keys", "limits", "policy", "signers")
+    __slots__ = ("_defaults", "audit", "keys", "limits", "policy", "signers", "urls")
 
     policy: Policy
     keys: KeyRing | None
     audit: Auditor
     limits: Limits
     signers: Mapping[str, Any] | None
+    urls: bool
     _defaults: tuple[ReadRequest, Auditor]
 
     def __init__(
@@ -62,6 +66,7 @@ class Loader(Many):
         audit: Any = None,
         limits: Limits | None = None,
         signers: Mapping[str, Any] | None = None,
+        urls: bool = True,
     ) -> None:
         assign = object.__setattr__
         assign(self, "policy", resolve_policy(policy))
@@ -69,6 +74,7 @@ class Loader(Many):
         assign(self, "audit", auditor_of(audit))
         assign(self, "limits", limits_of(limits))
         assign(self, "signers", signers)
+        assign(self, "urls", urls)
         request = ReadRequest(JudgeOptions(self.policy, self.limits), self.keys, signers=signers)
         assign(self, "_defaults", (request, self.audit))
 
@@ -83,7 +89,8 @@ class Loader(Many):
             raise TypeError(
                 "a loader with keys is never pickled: a pickle of a key leaks it; make the loader where it is used"
             )
-        return _remade, (self.policy, self.audit, self.limits, None if self.signers is None else dict(self.signers))
+        signers = None if self.signers is None else dict(self.signers)
+        return _remade, (self.policy, self.audit, self.limits, signers, self.urls)
 
     @takes(ReadOptions)
     def load(self, source: Any, **options: Unpack[ReadOptions]) -> Any:
@@ -118,6 +125,8 @@ class Loader(Many):
         """
         request, auditor = self._asked(options, _READ)
         with auditor.operation("load") as operation:
+            if not self.urls:
+                refuse_url(source)
             if isinstance(source, (str, bytes, os.PathLike)):
                 return load_path(os.fsdecode(source), request, operation)
             return load_file(source, request, operation)
@@ -202,6 +211,8 @@ class Loader(Many):
             raise TypeError("file must have a 'write' attribute")
         request = write_request(self.limits, protocol, options)
         with self.audit.operation("dump") as operation:
+            if not self.urls:
+                refuse_url(target)
             dump(obj, os.fsdecode(target) if is_path else target, request, operation)
 
     @takes(WriteOptions, version=0)
@@ -216,7 +227,7 @@ class Loader(Many):
         """Everything that can be known about an artifact without loading it. Executes nothing.
 
         Args:
-            source: path or URL, open binary file (read to its end), or bytes-like object.
+            source: path or URL (unless ``urls=False``), open binary file (read to its end), or bytes-like object.
             policy, keys, limits: instead of this loader's. Without keys an envelope's payload is not looked at.
             context: the context an envelope was sealed with.
 
@@ -225,23 +236,26 @@ class Loader(Many):
 
         Raises:
             OSError: the file cannot be opened or read.
+            FormatError: ``source`` is a URL, and this loader takes none.
             TypeError, ValueError: an argument is wrong.
         """
         from safeload.pipeline.scan import scan
 
         request, auditor = self._asked(options, _SCAN)
         with auditor.operation("scan") as operation:
+            if not self.urls:
+                refuse_url(source if isinstance(source, str | os.PathLike) else None)
             return scan(source, request, operation)
 
     def changed(self, **choices: Any) -> Loader:
         """A loader like this one, with other choices where they are given and not ``None``."""
         given = {name: value for name, value in choices.items() if value is not None}
-        kept = {name: getattr(self, name) for name in ("policy", "keys", "audit", "limits", "signers")}
+        kept = {name: getattr(self, name) for name in ("policy", "keys", "audit", "limits", "signers", "urls")}
         return type(self)(**{**kept, **given}) if given else self
 
     def keyless(self, audit: Auditor) -> Loader:
         """This loader without its keys, and with another trail: what may go into other processes."""
-        return type(self)(policy=self.policy, audit=audit, limits=self.limits, signers=self.signers)
+        return type(self)(policy=self.policy, audit=audit, limits=self.limits, signers=self.signers, urls=self.urls)
 
     def _asked(self, options: Any, names: frozenset[str]) -> tuple[ReadRequest, Auditor]:
         """The request of a call, and who records it."""
@@ -251,8 +265,8 @@ class Loader(Many):
         return read_request(self._defaults[0], options, names), self.audit if audit is None else auditor_of(audit)
 
 
-def _remade(policy: Policy, audit: Auditor, limits: Limits, signers: dict[str, Any] | None) -> Loader:
-    return Loader(policy=policy, audit=audit, limits=limits, signers=signers)
+def _remade(policy: Policy, audit: Auditor, limits: Limits, signers: dict[str, Any] | None, urls: Any = True) -> Loader:
+    return Loader(policy=policy, audit=audit, limits=limits, signers=signers, urls=urls)
 
 
 def _programs(paths: Iterable[str | os.PathLike[str]]) -> Iterator[Program]:

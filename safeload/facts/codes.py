@@ -48,6 +48,7 @@ _ROWS = (
     ("format.missing-extra", "read", "medium", "the package that reads the format is not installed"),
     ("format.lfs-pointer", "read", "medium", "a Git LFS pointer in place of the file"),
     ("format.not-a-file", "read", "medium", "neither a regular file nor a pipe"),
+    ("format.url", "read", "medium", "a URL, and the loader takes paths only (urls=False)"),
     ("format.changed", "read", "medium", "the file changed while it was read"),
     ("format.flow", "read", "medium", "a joblib file that cannot be read from a pipe"),
     ("format.member", "read", "medium", "the part that was asked for is not there, or no part can be read"),

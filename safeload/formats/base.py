@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from safeload.findings import Finding
+    from safeload.limits import Spending
     from safeload.program import Program
     from safeload.source.blob import Blob
     from safeload.source.unpacking import Budget
@@ -98,6 +99,7 @@ class SplitRequest(NamedTuple):
         whole: the artifact is all of its blob; otherwise something else may follow the stream that it begins with.
         budget: what the artifact's compressed parts may still unpack to; shared by everything inside it.
         pickles: looks at pickles that are part of a format's own structure.
+        spending: what looking at the artifact has cost so far.
     """
 
     limits: Limits = DEFAULT_LIMITS
@@ -107,6 +109,7 @@ class SplitRequest(NamedTuple):
     whole: bool = True
     budget: Budget | None = None
     pickles: PickleReader | None = None
+    spending: Spending | None = None
 
     def inside(self) -> SplitRequest:
         """The request for the one file that ``part.member`` names: what is left of it is about that file."""

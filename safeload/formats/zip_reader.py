@@ -166,6 +166,8 @@ class ZipReader:
         Raises:
             FormatError: as :meth:`open`. A :class:`LimitExceededError`: too.
         """
+        if entry.method and entry.method not in METHODS:
+            self._admit(entry)
         if known is not None and type(known) is not LazyBlob:
             pieces: Iterable[bytes | memoryview] = known.chunks()
         elif entry.method:

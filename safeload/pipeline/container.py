@@ -77,7 +77,14 @@ class ContainerWalk:
         options = replace(options, spending=self._spending)
         self._look = PickleLook(options)
         self.request = SplitRequest(
-            options.limits, part, loading, options.permits, whole, budget=self._budget, pickles=self._look
+            options.limits,
+            part,
+            loading,
+            options.permits,
+            whole,
+            budget=self._budget,
+            pickles=self._look,
+            spending=self._spending,
         )
         self._inside = self.request._replace(part=part._replace(member=None, index=None), whole=True)
         self.learns = False  # the programs of the members are wanted

@@ -45,6 +45,8 @@ class Summary(NamedTuple):
     @classmethod
     def of(cls, artifact: JudgedArtifact, digest: str) -> Summary:
         """The summary of ``artifact``, whose bytes have the SHA-256 ``digest`` (``""``: not known yet)."""
+        if artifact.is_no_artifact():
+            return cls(None, artifact.clean(), artifact.held)
         report = _plain(artifact, digest)
         if report is not None:
             return cls(report, clean=True, held=0)

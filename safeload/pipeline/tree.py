@@ -103,18 +103,20 @@ class JudgedArtifact:
 
     def clean(self) -> bool:
         """Whether nothing in it, and in its members, speaks against loading it."""
-        if not self.needed and self._is_no_artifact():
+        if not self.needed and self.is_no_artifact():
             return True
         findings = [*self.findings, *(finding for judgement in self.judgements for finding in judgement.findings)]
         if not all(finding.verdict is Verdict.CLEAN for finding in findings):
             return False
         return all(member.clean for member in self.summaries) and all(member.clean() for member in self.members)
 
-    def _is_no_artifact(self) -> bool:
+    def is_no_artifact(self) -> bool:
         """Whether it was looked at, and is of no format that anything loads."""
         return (
             self.error is None
             and not self.judgements
+            and not self.summaries
+            and not self.members
             and {finding.rule_id for finding in self.findings} == {"format.unknown"}
         )
 

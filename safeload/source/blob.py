@@ -279,7 +279,10 @@ class FileBlob(Blob):
         return np.memmap(self._file, dtype, "c", self._start + offset, shape, order)
 
     def _slice(self, offset: int, size: int) -> Blob:
-        return FileBlob(self._file, self._start + offset, size)
+        part: FileBlob = object.__new__(FileBlob)
+        part._file, part._descriptor, part._lock, part._stamp = self._file, self._descriptor, self._lock, self._stamp
+        part._first, part._start, part.size = b"", self._start + offset, size
+        return part
 
 
 def _descriptor(file: Any) -> int | None:

@@ -52,7 +52,7 @@ class BlobSource:
         if not self._flows:
             ahead = min(left, max(missing, min(max(len(self.data), _FIRST_READ), _READ_STEP)))
         data = self._blob.read(at, ahead)
-        if self._blob.budget is not None:
+        if self._blob.budget is not None and self._blob.size > _FIRST_READ:
             self._made += weight_of(data)
             self._blob.budget.check_objects(self._made)
         self.data += data

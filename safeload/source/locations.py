@@ -13,12 +13,12 @@ import os
 import re
 from typing import IO, TYPE_CHECKING, Any, Final, Self
 
-from safeload.errors import LimitExceededError
+from safeload.errors import FormatError, LimitExceededError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["RemoteFile", "fetch", "is_remote", "local_path", "stamp"]
+__all__ = ["RemoteFile", "fetch", "is_remote", "local_path", "refuse_url", "stamp"]
 
 _URL: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]+)://")
 _LOCAL: Final = frozenset({"file", "local"})
@@ -34,6 +34,21 @@ def is_remote(place: object) -> bool:
     """Whether ``place`` is the URL of something that is not a file of this machine."""
     found = _URL.match(place) if isinstance(place, str) else None
     return found is not None and found[1].lower() not in _LOCAL
+
+
+def refuse_url(place: object) -> None:
+    """Refuse the URL of anything, also of a file of this machine.
+
+    A name that a client of the caller's program chose can be a URL: of an address that only this machine reaches, or of a file.
+
+    Raises:
+        FormatError: ``place`` is one.
+    """
+    name = os.fsdecode(place) if isinstance(place, bytes | os.PathLike) else place
+    if isinstance(name, str) and _URL.match(name) is not None:
+        raise FormatError(
+            "this is a URL, and this loader takes paths only (urls=False); nothing was opened", code="format.url"
+        )
 
 
 def local_path(place: Any) -> Any:

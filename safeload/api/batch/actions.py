@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from safeload.api.batch.work import Outcome
 from safeload.errors import EnvelopeError, FormatError, MissingKeyError
 from safeload.pipeline.stages import open_artifact
-from safeload.source.locations import RemoteFile, is_remote, local_path
+from safeload.source.locations import RemoteFile, is_remote, local_path, refuse_url
 from safeload.source.locations import stamp as remote_stamp
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def verify(work: Work, task: Task) -> Outcome:
 
 def _read(work: Work, task: Task, action: Callable[[], Any]) -> Outcome:
     """The stamp is taken before the artifact is read: if it changes meanwhile, the next run looks at it again."""
-    _check_source(task.source)
+    _check_source(work, task.source)
     stamp = _stamp(task.source) if work.stamped else ""
     if _is_done(task, stamp):
         return Outcome(task.number, skipped=True)
@@ -70,7 +70,9 @@ def _is_done(task: Task, stamp: str) -> bool:
     return Journal.matches(task.known, stamp)
 
 
-def _check_source(source: Any) -> None:
+def _check_source(work: Work, source: Any) -> None:
+    if not work.loader.urls:
+        refuse_url(source)
     if is_remote(source) or not isinstance(source, str | bytes | os.PathLike):
         return
     mode = os.stat(local_path(source)).st_mode  # noqa: PTH116 - may be bytes
@@ -131,6 +133,8 @@ def dump(work: Work, task: Task) -> Outcome:
     target = task.source
     if not isinstance(target, str | bytes | os.PathLike):
         raise TypeError(f"a target is a path or a URL, not {type(target).__name__}")
+    if not work.loader.urls:
+        refuse_url(target)
     path = None if is_remote(target) else os.path.realpath(os.path.dirname(os.fsdecode(local_path(target))) or ".")  # noqa: PTH120
     if task.known is not None and _is_done(task, _stamp_if_there(target)):
         return Outcome(task.number, skipped=True)
@@ -179,7 +183,7 @@ def rekey(work: Work, task: Task) -> Outcome:
     key = work.sealing_key()
     if key is None:  # the entry point has seen to it
         raise TypeError("rekey_many needs a key to seal with")
-    _check_source(task.source)
+    _check_source(work, task.source)
     if task.known is not None and _is_done(task, _stamp(task.source)):
         return Outcome(task.number, skipped=True)
     with work.loader.audit.operation("seal", key_id=key.key_id, suite=key.suite, action="rekey"):

@@ -102,6 +102,11 @@ class ItemLoader(Protocol):
         """What signers may do."""
         ...
 
+    @property
+    def urls(self) -> bool:
+        """Whether a name may be a URL."""
+        ...
+
     def load(self, source: Any, /, **options: Any) -> Any:
         """Load one artifact."""
         ...

@@ -85,7 +85,7 @@ class _Split:
 
         self._library = Library(blob)
         try:
-            self._tree = Tree(self._library, request.limits, request.part.member)
+            self._tree = Tree(self._library, request)
             part = request.part.index is not None
             if not part:
                 self._tree.check_announced()

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import functools
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from safeload.errors import FormatError
 from safeload.findings import Finding, Severity, Verdict
-from safeload.formats.archives import ArchiveSplit, chosen, member_finding
+from safeload.formats.archives import ArchiveSplit, chosen
 from safeload.formats.base import GENERIC, NO, SPECIFIC, Member
 from safeload.formats.detect import HEAD, is_zip, looks_like_pickle_head
+from safeload.source.blob import MemoryBlob
 
 if TYPE_CHECKING:
     from safeload.formats.base import SplitRequest
-    from safeload.formats.zip_reader import ZipReader
+    from safeload.formats.zip_reader import ZipEntry, ZipReader
     from safeload.source.blob import Blob
 
 __all__ = ["FORMAT"]
@@ -52,17 +54,29 @@ class _Zip:
                 raise FormatError(_SKOPS, code="format.unsupported")
             entry = files[chosen([entry.name for entry in files], request.part.member, self.name)]
             return ArchiveSplit(self.name, (Member(entry.name, reader.open(entry), request.inside()),))
-        members: list[Member] = []
-        findings: list[Finding] = []
+        findings: tuple[Finding, ...] = ()
         if _is_skops(reader):
-            findings.append(Finding("format.unsupported", Severity.MEDIUM, _SKOPS, verdict=Verdict.SKIPPED))
-        for entry in files:
-            try:
-                verify = functools.partial(reader.verify, entry)
-                members.append(Member(entry.name, reader.open(entry, verify=False), verify=verify))
-            except FormatError as error:
-                findings.append(member_finding(error, entry.name))
-        return ArchiveSplit(self.name, members, findings)
+            findings = (Finding("format.unsupported", Severity.MEDIUM, _SKOPS, verdict=Verdict.SKIPPED),)
+        return ArchiveSplit(self.name, _Members(reader, files), findings)
+
+
+class _Members(Sequence[Member]):
+    """The files for a scan, each opened when it is its turn: an archive can have a hundred thousand of them."""
+
+    def __init__(self, reader: ZipReader, entries: Sequence[ZipEntry]) -> None:
+        self._reader = reader
+        self._entries = entries
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __getitem__(self, index: Any) -> Any:
+        entry = self._entries[index]
+        verify = functools.partial(self._reader.verify, entry)  # raises again what open() does
+        try:
+            return Member(entry.name, self._reader.open(entry, verify=False), verify=verify)
+        except FormatError:
+            return Member(entry.name, MemoryBlob(b""), verify=verify)
 
 
 def _is_skops(reader: ZipReader) -> bool:

@@ -20,11 +20,13 @@ from safeload.formats.hdf5.types import ReferenceTypeError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from safeload.formats.base import SplitRequest
     from safeload.formats.hdf5.library import Library
-    from safeload.limits import Limits
 
 __all__ = ["Node", "Tree"]
 
+# What looking at one object costs, as bytes of opcodes.
+_OBJECT = 1_000
 # Soft links that libhdf5 follows, one behind the other.
 _MOST_SOFT = 16
 
@@ -55,16 +57,18 @@ class Tree:
     """The objects of a file, or those at and below ``member``.
 
     Args:
-        library: the open file. limits: bounds. member: a path in it; ``None`` for all.
+        library: the open file. request: with bounds, and a path in it if not all of it is wanted.
 
     Raises:
         FormatError: the file is broken. LimitExceededError: it is beyond the limits.
         LoadError: (a KeyError too) there is no ``member``.
     """
 
-    def __init__(self, library: Library, limits: Limits, member: str | None = None) -> None:
+    def __init__(self, library: Library, request: SplitRequest) -> None:
+        member = request.part.member
         self._library = library
-        self._limits = limits
+        self._limits = request.limits
+        self._spending = request.spending
         self._heap = Heap(library)
         self._known: dict[int, Node] = {}
         self._soft: list[_Soft] = []
@@ -188,6 +192,8 @@ class Tree:
         known = self._known.get(address)
         if known is not None:
             return known
+        if self._spending is not None:
+            self._spending.judge(_OBJECT, traced=False)
         index = check_object(self._library, address)
         kinds = {h5py.h5i.GROUP: "group", h5py.h5i.DATASET: "dataset", h5py.h5i.DATATYPE: "datatype"}
         node = Node(path, kinds.get(h5py.h5i.get_type(identifier), "other"), identifier)

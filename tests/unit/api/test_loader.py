@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from cryptography.fernet import Fernet
@@ -12,6 +12,9 @@ from cryptography.fernet import Fernet
 import safeload
 import safeload.api.defaults
 from safeload.pipeline.stream import judgements
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class Hostile:
@@ -63,3 +66,25 @@ def test_signers_of_a_configuration(tmp_path: Any) -> None:
             safeload.loads(safeload.dumps(1 + 2j, key=other))
     finally:
         safeload.api.defaults._install(before)
+
+
+@pytest.mark.parametrize(
+    "name", ["s3://bucket/x.pkl", "http://169.254.169.254/x", "file:///etc/hostname", "memory://x"]
+)
+def test_a_loader_without_urls(name: str, tmp_path: Path) -> None:
+    """Names that come from a client: no spelling of a URL is opened, read or written; paths are, by every method."""
+    loader = safeload.Loader(urls=False)
+    path = tmp_path / "x.pkl"
+    loader.dump([1], path)
+    for one in (loader, loader.changed(policy="data"), pickle.loads(pickle.dumps(loader))):
+        assert one.load(path) == one.load(str(path)) == [1]
+        assert one.scan(path).verdict == "clean"
+        calls: list[Any] = [one.load, one.scan, lambda target, one=one: one.dump([1], target)]
+        for call in calls:
+            for place in (name, name.encode()) if call != one.scan else (name,):
+                with pytest.raises(safeload.FormatError) as caught:
+                    call(place)
+                assert caught.value.code == "format.url"
+    for batch in (loader.load_many([name, path]), loader.scan_many([name, path]), loader.dump_many([([1], name)])):
+        first = min(batch, key=lambda result: result.index)
+        assert getattr(first.error, "code", "") == "format.url"
