@@ -16,7 +16,7 @@ from safeload.facts.printable import printable_ascii
 from safeload.findings import Finding, Severity, Verdict
 from safeload.limits import ArtifactBudget
 from safeload.policy.states import check_state
-from safeload.program import OPERATION, Kind, Standin
+from safeload.program import OPERATION, Keywords, Kind, Standin
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -338,7 +338,7 @@ def _judge_uses(context: Context, rules: _Rules, refused: _Refused, places: rang
                 if reason is None and context.arrays and (kind, use[1]) not in context.stores:
                     reason = _waiting(use, context)
                 if reason is None:
-                    for check in checks:
+                    for check in _judging(checks, use):
                         reason = check(use, context)
                         if reason is None:
                             break
@@ -363,6 +363,22 @@ def _holds(value: Any, waiting: Mapping[int, int], depth: int) -> bool:
         return id(value) in waiting
     parts = value.values() if isinstance(value, dict) else value if isinstance(value, (tuple, list)) else ()
     return depth > 0 and any(_holds(part, waiting, depth - 1) for part in parts)
+
+
+def _judging(checks: tuple[Check, ...], use: Use) -> tuple[Check, ...]:
+    """The checks that may judge a use: of one with keyword arguments only those that look at keywords."""
+    if not use.args or type(use.args[-1]) is not Keywords:
+        return checks
+    from safeload.policy.rules.registry import KEYWORDS
+
+    judging = tuple(check for check in checks if check in KEYWORDS)
+    if not judging or any(type(name) is not str for name in use.args[-1]):
+        return (_no_keywords,)
+    return judging
+
+
+def _no_keywords(_use: Use, _context: Context) -> str:
+    return "it takes no keyword arguments in a pickle"
 
 
 def _stands_for_others(uses: Sequence[Use], conditional: Mapping[tuple[Kind, str], str]) -> bool:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from safeload.policy.decision import Context
     from safeload.program import Use
 
-__all__ = ["Suspects", "check_state", "gives_callables"]
+__all__ = ["Suspects", "check_answers", "check_state", "gives_callables"]
 
 # Special names that neither the interpreter nor the unpickler calls, and what may lie there.
 _HARMLESS: dict[str, frozenset[type]] = {
@@ -196,3 +196,22 @@ def gives_callables(name: str) -> bool | None:
         return True
     flags = flags_of(name)
     return None if flags is None else "c" in flags or "u" in flags
+
+
+def check_answers(items: Any, *, modules: bool = False) -> str | None:
+    """Why an object may not answer the names of its attributes from ``items``, or ``None``.
+
+    NumPy, ``copy`` and others find there what they ask every object for (:mod:`safeload.engine.load.answers`).
+
+    Args:
+        items: the dict, as traced.
+        modules: its values are layers, which may be called and are called by nobody who asks for a protocol.
+    """
+    if type(items) is not dict or any(type(key) is not str for key in items):
+        return _NOT_TEXT
+    for key, value in items.items():
+        if is_special(key) or key in TOLD:
+            return f"an item has the special name {key[:40]!r}"
+        if isinstance(value, type) if modules else (key in PROTOCOLS and _may_be_called(value)):
+            return f"an item {key[:40]!r} can be called"
+    return None

@@ -32,14 +32,16 @@ __all__ = ["check_loaded", "reachable"]
 # Where the checks are, by the package of which a stream has to name something before it can make an object of theirs.
 _MODULES: Mapping[str, tuple[str, ...]] = {
     "statsmodels": ("safeload.engine.load.formulas",),
-    "scipy": ("safeload.engine.load.matrices", "safeload.engine.load.splines"),
+    "scipy": ("safeload.engine.load.matrices", "safeload.engine.load.splines", "safeload.engine.load.answers"),
     "sklearn": (
         "safeload.engine.load.trees",
         "safeload.engine.load.neighbours",
         "safeload.engine.load.machines",
         "safeload.engine.load.encoders",
+        "safeload.engine.load.answers",
     ),
     "pandas": ("safeload.engine.load.indexed", "safeload.engine.load.columns", "safeload.engine.load.frames"),
+    "torch": ("safeload.engine.load.answers",),
 }
 # What holds no other object.
 _ATOMS = frozenset(

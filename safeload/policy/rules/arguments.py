@@ -375,7 +375,7 @@ def _array_list(use: Use, _context: Context) -> str | None:
     return "its arguments are not a type code and a list"
 
 
-@argument_rule("namespace")
+@argument_rule("namespace", keywords=True)
 def _namespace(use: Use, _context: Context) -> str | None:
     """``SimpleNamespace(**kw)`` by way of NEWOBJ_EX, or without arguments."""
     if all(isinstance(item, Keywords) for item in use.args) and len(use.args) <= 1:

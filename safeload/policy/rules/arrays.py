@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from safeload.policy.rules.arguments import is_bytes_like
 from safeload.policy.rules.dtypes import dtype_of, extent
 from safeload.policy.rules.producers import ARRAYS, SCALARS, is_array, is_made_by
-from safeload.policy.rules.registry import argument_rule
+from safeload.policy.rules.registry import argument_rule, has_names
 from safeload.program import Standin, global_name, producer
 
 if TYPE_CHECKING:
@@ -342,9 +342,11 @@ def _random_state(use: Use, context: Context) -> str | None:
             return "the generator's state is malformed"
     if state is None:
         return None
-    if type(state) is not dict or not _is_generator_name(state.get("bit_generator")):
+    if not has_names(state) or not _is_generator_name(state.get("bit_generator")):
         return "the generator's state is malformed"
     inner = state.get("state")
+    if type(inner) is dict and not has_names(inner):
+        return "the generator's state is malformed"
     if not all(_is_word(item, context) for item in (*state.values(), *(inner.values() if type(inner) is dict else ()))):
         return _NO_WORDS
     if state["bit_generator"] == "MT19937" and (type(inner) is not dict or not _is_position(inner.get("pos"), 624)):

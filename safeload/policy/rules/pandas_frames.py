@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from safeload.policy.rules.places import check_places
 from safeload.policy.rules.producers import COLUMNS, INDEXES, is_column, is_made_by, is_plain_array
-from safeload.policy.rules.registry import argument_rule
+from safeload.policy.rules.registry import argument_rule, has_names
 from safeload.program import SMALL, StandinType
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def _manager_state(use: Use, context: Context) -> str | None:
     state = use.args[0]
     if type(state) is tuple and len(state) == 4 and type(state[3]) is dict and state[3].keys() == {"0.14.1"}:
         inner = state[3]["0.14.1"]
-        if type(inner) is dict and type(inner.get("blocks")) is list and type(inner.get("axes")) is list:
+        if has_names(inner) and type(inner.get("blocks")) is list and type(inner.get("axes")) is list:
             blocks = inner["blocks"]
             if not all(type(block) is dict and block.keys() == {"values", "mgr_locs"} for block in blocks):
                 return "a block has no values or no places"

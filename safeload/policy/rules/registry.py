@@ -6,31 +6,43 @@ It imports no rule file, so that rules never depend on the order of imports; :mo
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from safeload.policy.decision import Context
     from safeload.program import Use
 
-__all__ = ["BOUNDED", "RULES", "Check", "argument_rule"]
+__all__ = ["BOUNDED", "KEYWORDS", "RULES", "Check", "argument_rule", "has_names"]
 
 Check = Callable[["Use", "Context"], "str | None"]
 
 RULES: dict[str, Check] = {}
 BOUNDED: set[Check] = set()
+KEYWORDS: set[Check] = set()
 
 
-def argument_rule(name: str, *, bounded: bool = False) -> Callable[[Check], Check]:
+def argument_rule(name: str, *, bounded: bool = False, keywords: bool = False) -> Callable[[Check], Check]:
     """Register a check under the name that packs use.
 
     ``bounded``: of numbers it asks their types, and how they compare with each other and with bounds; of bytes their
     type (and what a single one is). So what it says of the least and of the greatest numbers holds for those between them.
+    ``keywords``: it judges keyword arguments; no other check is asked about a use that has some.
     """
 
     def register(check: Check) -> Check:
         RULES[name] = check
         if bounded:
             BOUNDED.add(check)
+        if keywords:
+            KEYWORDS.add(check)
         return check
 
     return register
+
+
+def has_names(value: Any) -> bool:
+    """Whether a traced value is a dict whose keys are all exactly text.
+
+    A rule that looks a key up in another dict may find one value, and the library, to which another key is equal, the other.
+    """
+    return type(value) is dict and all(type(key) is str for key in value)

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from safeload.policy.rules.arrays import count_of
 from safeload.policy.rules.producers import SCALARS, is_array, is_made_by, is_plain_array
-from safeload.policy.rules.registry import argument_rule
+from safeload.policy.rules.registry import argument_rule, has_names
+from safeload.policy.states import check_answers
 from safeload.program import SMALL, StandinType, global_name, producer
 
 if TYPE_CHECKING:
@@ -24,18 +25,29 @@ if TYPE_CHECKING:
 __all__: list[str] = []
 
 
+# Classes whose __getattr__ looks up items.
+_ANSWERING = (".Bunch", ".OptimizeResult")
+
+
 @argument_rule("setitem")
 def _setitem(use: Use, _context: Context) -> str | None:
     """``obj[key] = value`` and no ``append``: a class that answers attributes from its items would call an item."""
-    return "items are appended to a mapping" if use.args and use.args[0] != "setitem" else None
+    if use.args and use.args[0] != "setitem":
+        return "items are appended to a mapping"
+    # What a trace does not tell of the keys the load looks at (safeload.engine.load.answers).
+    return check_answers(use.args[1]) if len(use.args) > 1 and use.name.endswith(_ANSWERING) else None
 
 
 @argument_rule("dict-base")
 def _dict_base(use: Use, _context: Context) -> str | None:
     """A subclass of dict: no arguments, or ``_reconstructor(cls, dict, {...})``."""
     args = use.args
-    if not args or (len(args) == 2 and global_name(args[0]) == "builtins.dict" and type(args[1]) is dict):
+    if not args:
         return None
+    if len(args) == 2 and global_name(args[0]) == "builtins.dict":
+        if use.name.endswith(_ANSWERING):
+            return check_answers(args[1])
+        return None if type(args[1]) is dict else "its base is not a dict"
     return "it takes no arguments in a pickle"
 
 
@@ -244,7 +256,7 @@ def _partial_state(use: Use, _context: Context) -> str | None:
     state = use.args[0]
     if type(state) is not tuple or len(state) != 4 or global_name(state[0]) not in _PARTIALS:
         return "only a partial of check_array is harmless"
-    if type(state[1]) is not tuple or type(state[2]) is not dict or state[3] not in (None, {}):
+    if type(state[1]) is not tuple or not has_names(state[2]) or state[3] not in (None, {}):
         return "the partial's state is malformed"
     return None
 

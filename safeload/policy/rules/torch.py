@@ -15,6 +15,7 @@ from safeload.facts.torch_types import DTYPES, storage_of
 from safeload.policy.rules.arrays import count_of
 from safeload.policy.rules.producers import is_plain_array
 from safeload.policy.rules.registry import argument_rule
+from safeload.policy.states import check_answers
 from safeload.program import Standin, global_name, producer
 
 if TYPE_CHECKING:
@@ -343,8 +344,11 @@ _CHILDREN = ("_parameters", "_buffers", "_modules")
 
 
 @argument_rule("torch-module-state")
-def _module(use: Use, _context: Context) -> str | None:
-    """``Module.__setstate__`` updates the instance's dict and adds what old versions did not have."""
+def _module(use: Use, context: Context) -> str | None:
+    """``Module.__setstate__`` updates the instance's dict and adds what old versions did not have.
+
+    ``Module.__call__`` calls hooks, and ``_compiled_call_impl`` in its own place.
+    """
     state = use.args[0]
     if type(state) is not dict or not all(type(key) is str for key in state):
         return "the state is not a dict of attributes"
@@ -352,7 +356,13 @@ def _module(use: Use, _context: Context) -> str | None:
         children = state.get(name)
         if children is not None and type(children) is not dict and producer(children) not in _DICTS:
             return f"its {name} are not a dict"
-    return None
+        reason = check_answers(children, modules=True) if type(children) is dict else None
+        if reason is not None:
+            return reason
+    for name, value in state.items():
+        if name.endswith("_hooks") and not _no_hooks(value, context):
+            return "it has hooks, which would be called"
+    return None if state.get("_compiled_call_impl") is None else "it replaces how a module is called"
 
 
 _MOST_LAYERS = 10_000
