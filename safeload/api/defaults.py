@@ -65,13 +65,19 @@ def current() -> Loader:
 
 
 def configure(
-    *, policy: Any = None, keys: Any = None, audit: Any = None, limits: Limits | None = None, urls: bool = True
+    *,
+    policy: Any = None,
+    keys: Any = None,
+    audit: Any = None,
+    limits: Limits | None = None,
+    urls: bool = True,
+    sandbox: str = "never",
 ) -> Loader:
     """Make the default loader of the process one with these choices; what is not given is the default again.
 
     A program that takes names of artifacts from its clients says ``urls=False``.
     """
-    return _install(Loader(policy=policy, keys=keys, audit=audit, limits=limits, urls=urls))
+    return _install(Loader(policy=policy, keys=keys, audit=audit, limits=limits, urls=urls, sandbox=sandbox))
 
 
 def configure_from_file(path: str | os.PathLike[str], *, keys: Any = None) -> Loader:

@@ -46,9 +46,11 @@ class Loader(Many):
             (:func:`~safeload.configure_from_file` takes them from the file).
         urls: ``False``: a name is a path and never a URL. For every program that takes names from its own clients, because the
             URL of an address that only this machine reaches is a name as well.
+        sandbox: ``"never"``, ``"unknown"`` or ``"always"``: which artifacts ``load`` and ``loads`` rebuild in the sandbox, from which only plain
+            data, arrays and frames come back (:func:`safeload.sandbox.load`). An artifact is all of a file then.
     """
 
-    __slots__ = ("_defaults", "audit", "keys", "limits", "policy", "signers", "urls")
+    __slots__ = ("_defaults", "audit", "keys", "limits", "policy", "sandbox", "signers", "urls")
 
     policy: Policy
     keys: KeyRing | None
@@ -56,6 +58,7 @@ class Loader(Many):
     limits: Limits
     signers: Mapping[str, Any] | None
     urls: bool
+    sandbox: str
     _defaults: tuple[ReadRequest, Auditor]
 
     def __init__(
@@ -67,8 +70,10 @@ class Loader(Many):
         limits: Limits | None = None,
         signers: Mapping[str, Any] | None = None,
         urls: bool = True,
+        sandbox: str = "never",
     ) -> None:
         assign = object.__setattr__
+        assign(self, "sandbox", _sandbox_mode(sandbox))
         assign(self, "policy", resolve_policy(policy))
         assign(self, "keys", ring_of(keys))
         assign(self, "audit", auditor_of(audit))
@@ -90,7 +95,7 @@ class Loader(Many):
                 "a loader with keys is never pickled: a pickle of a key leaks it; make the loader where it is used"
             )
         signers = None if self.signers is None else dict(self.signers)
-        return _remade, (self.policy, self.audit, self.limits, signers, self.urls)
+        return _remade, (self.policy, self.audit, self.limits, signers, self.urls, self.sandbox)
 
     @takes(ReadOptions)
     def load(self, source: Any, **options: Unpack[ReadOptions]) -> Any:
@@ -127,6 +132,12 @@ class Loader(Many):
         with auditor.operation("load") as operation:
             if not self.urls:
                 refuse_url(source)
+            if self.sandbox != "never":
+                from safeload.sandbox.fallback import load_by_mode
+
+                if type(source) is bytes:
+                    source = os.fsdecode(source)
+                return load_by_mode(self.sandbox, source, request, operation)
             if isinstance(source, (str, bytes, os.PathLike)):
                 return load_path(os.fsdecode(source), request, operation)
             return load_file(source, request, operation)
@@ -138,6 +149,10 @@ class Loader(Many):
             data = bytes_of(data)
         request, auditor = self._asked(options, _READ)
         with auditor.operation("load") as operation:
+            if self.sandbox != "never":
+                from safeload.sandbox.fallback import load_by_mode
+
+                return load_by_mode(self.sandbox, data, request, operation)
             return load_bytes(data, request, operation)
 
     @takes(FernetOptions)
@@ -177,7 +192,12 @@ class Loader(Many):
                 payload = open_fernet(token, key, ttl=ttl)
             if codec == "raw":
                 return payload
-            return load_bytes(payload, replace(request, keys=None), operation)  # who wrote it is known
+            request = replace(request, keys=None)  # who wrote it is known
+            if self.sandbox != "never":
+                from safeload.sandbox.fallback import load_by_mode
+
+                return load_by_mode(self.sandbox, payload, request, operation)
+            return load_bytes(payload, request, operation)
 
     @takes(WriteOptions, version=0)
     def dump(self, obj: Any, target: Any, protocol: int | None = None, **options: Unpack[WriteOptions]) -> None:
@@ -250,12 +270,20 @@ class Loader(Many):
     def changed(self, **choices: Any) -> Loader:
         """A loader like this one, with other choices where they are given and not ``None``."""
         given = {name: value for name, value in choices.items() if value is not None}
-        kept = {name: getattr(self, name) for name in ("policy", "keys", "audit", "limits", "signers", "urls")}
+        names = ("policy", "keys", "audit", "limits", "signers", "urls", "sandbox")
+        kept = {name: getattr(self, name) for name in names}
         return type(self)(**{**kept, **given}) if given else self
 
     def keyless(self, audit: Auditor) -> Loader:
         """This loader without its keys, and with another trail: what may go into other processes."""
-        return type(self)(policy=self.policy, audit=audit, limits=self.limits, signers=self.signers, urls=self.urls)
+        return type(self)(
+            policy=self.policy,
+            audit=audit,
+            limits=self.limits,
+            signers=self.signers,
+            urls=self.urls,
+            sandbox=self.sandbox,
+        )
 
     def _asked(self, options: Any, names: frozenset[str]) -> tuple[ReadRequest, Auditor]:
         """The request of a call, and who records it."""
@@ -265,8 +293,23 @@ class Loader(Many):
         return read_request(self._defaults[0], options, names), self.audit if audit is None else auditor_of(audit)
 
 
-def _remade(policy: Policy, audit: Auditor, limits: Limits, signers: dict[str, Any] | None, urls: Any = True) -> Loader:
-    return Loader(policy=policy, audit=audit, limits=limits, signers=signers, urls=urls)
+def _remade(
+    policy: Policy,
+    audit: Auditor,
+    limits: Limits,
+    signers: dict[str, Any] | None,
+    urls: Any = True,
+    sandbox: str = "never",
+) -> Loader:
+    return Loader(policy=policy, audit=audit, limits=limits, signers=signers, urls=urls, sandbox=sandbox)
+
+
+def _sandbox_mode(mode: str) -> str:
+    if mode == "never":  # the usual one asks for no sandbox, and imports none
+        return mode
+    from safeload.sandbox.fallback import check_mode
+
+    return check_mode(mode)
 
 
 def _programs(paths: Iterable[str | os.PathLike[str]]) -> Iterator[Program]:

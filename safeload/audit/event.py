@@ -73,7 +73,7 @@ class Fields(TypedDict, total=False):
     ``None`` and empty values are left out. ``sha256``, ``size`` and ``container`` of an operation are taken over by
     its children. ``key_id`` is hex or raw bytes; ``program`` and ``policy_digest`` are hex SHA-256; of ``findings``
     only the distinct rule ids are written; ``globals`` are policy names, the first eight of them; ``action`` is a short word for key and policy operations
-    (``"fetch"``, ``"configure"``), and the kind of payload for a migration; ``outcome`` overrides what the exception, or its absence, says.
+    (``"fetch"``, ``"configure"``), and the kind of payload for a migration; ``sandbox`` is the level of the sandbox that an artifact was loaded in; ``outcome`` overrides what the exception, or its absence, says.
     """
 
     sha256: str
@@ -92,6 +92,7 @@ class Fields(TypedDict, total=False):
     streams: int | None
     operations: int | None
     action: str | None
+    sandbox: str | None
     unsafe: Collection[str] | None
     reason_code: str | None
     reason: str | None
@@ -174,6 +175,7 @@ _RULES: Final[dict[str, tuple[str, Callable[[object], object]]]] = {
     "streams": ("streams", _size),
     "operations": ("operations", _size),
     "action": ("action", _text),
+    "sandbox": ("sandbox", _text),
     "unsafe": ("unsafe", _words),
     "reason_code": ("reason_code", _text),
     "reason": ("reason", _text),
