@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 from safeload.envelope.failures import refused
 from safeload.envelope.wire import MAX_CLAIMS, PRELUDE_SIZE
+from safeload.facts.strict_json import no_number, strict_json
 
 __all__ = ["decode", "encode"]
 
@@ -52,17 +53,14 @@ def decode(data: bytes) -> dict[str, Any]:
     if not data:
         return {}
     try:
-        claims = json.loads(
-            data, object_pairs_hook=_unique, parse_float=_refuse_number, parse_constant=_refuse_number, parse_int=_small
-        )
+        claims = strict_json(data, parse_float=no_number, parse_constant=no_number, parse_int=_small)
         if not isinstance(claims, dict):
             raise ValueError("not an object")  # noqa: TRY004 - one kind of failure
         if encode(claims, required=True) != data:
             raise ValueError("not canonical")
-    except (ValueError, TypeError, RecursionError) as error:
+    except (ValueError, TypeError, RecursionError):
         # The signer wrote this: our own writer cannot, so the message blames the writer.
-        detail = "nested too deeply" if isinstance(error, RecursionError) else "not canonical JSON"
-        refused("claims", f"the envelope's claims are {detail}; its writer is faulty, seal the payload again")
+        refused("claims", "the envelope's claims are not canonical JSON; its writer is faulty, seal the payload again")
     return claims
 
 
@@ -94,17 +92,6 @@ def _checked(value: Any, depth: int) -> Any:
         return [_checked(item, depth + 1) for item in value]
     hint = "; write it as a string or a scaled integer" if isinstance(value, float) else ""
     raise TypeError(f"claims cannot hold a {type(value).__name__}{hint}")
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("duplicate key")
-    return found
-
-
-def _refuse_number(_text: str) -> NoReturn:
-    raise ValueError("not an integer")
 
 
 def _small(text: str) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import hmac
 import json
 import struct
 import sys
@@ -52,9 +53,7 @@ def fernet(key: bytes, payload: bytes, seconds: int) -> bytes:
     encryptor = Cipher(algorithms.AES(key[16:]), modes.CBC(iv)).encryptor()
     body = encryptor.update(payload + bytes([pad]) * pad) + encryptor.finalize()
     signed = b"\x80" + struct.pack(">Q", seconds) + iv + body
-    from safeload.envelope.keys.hkdf import Mac
-
-    return base64.urlsafe_b64encode(signed + Mac(key[:16]).digest(signed))
+    return base64.urlsafe_b64encode(signed + hmac.digest(key[:16], signed, "sha256"))
 
 
 def plan(payload: bytes, key: Key, name: str, **options: Any) -> Draft:

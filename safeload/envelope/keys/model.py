@@ -14,7 +14,7 @@ import os
 from typing import Any, ClassVar, Final, NoReturn
 
 from safeload.envelope.keys.entry import KeyEntry
-from safeload.envelope.keys.hkdf import Mac, hkdf
+from safeload.envelope.keys.hkdf import hkdf
 from safeload.envelope.keys.text import decode_key, encode_key
 from safeload.facts.suites import Suite
 
@@ -185,7 +185,7 @@ class SecretKey(Key):
 
     __slots__ = ("_fernet", "_mac")
 
-    _mac: Mac
+    _mac: hmac.HMAC  # with the key absorbed already: a copy costs less than to set it up anew
     _fernet: bytes
 
     @classmethod
@@ -194,7 +194,7 @@ class SecretKey(Key):
         if suite not in _SHARED:
             raise ValueError(f"{suite.label} is not a shared-secret suite; use SigningKey.from_seed")
         secret = _exactly(secret, "root secret")
-        mac = Mac(hkdf(secret, info=_label(b"SLE1 mac", suite)))
+        mac = hmac.new(hkdf(secret, info=_label(b"SLE1 mac", suite)), digestmod="sha256")
         fernet = hkdf(secret, info=_label(b"SLE1 fernet", suite)) if suite is Suite.HS256_FERNET else b""
         key_id = _key_id(suite, hkdf(secret, info=_label(b"SLE1 id", suite)))
         key: SecretKey = cls._build(suite, secret, key_id=key_id, _mac=mac, _fernet=fernet)
@@ -202,11 +202,13 @@ class SecretKey(Key):
 
     def sign(self, message: bytes) -> bytes:
         """The 32-byte HMAC-SHA256 tag of ``message``."""
-        return self._mac.digest(message)
+        mac = self._mac.copy()
+        mac.update(message)
+        return mac.digest()
 
     def verify(self, message: bytes, tag: bytes) -> bool:
         """Whether ``tag`` is the tag of ``message`` (compared in constant time)."""
-        return hmac.compare_digest(self._mac.digest(message), tag)
+        return hmac.compare_digest(self.sign(message), tag)
 
     def fernet_key(self) -> bytes:
         """The 32-byte Fernet key of an ``hs256-fernet`` key."""

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import json
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from safeload.errors import FormatError, LimitExceededError
+from safeload.facts.strict_json import no_number, strict_json
 from safeload.formats.archives import no_member
 from safeload.formats.base import NO, SPECIFIC
 from safeload.formats.detect import HEAD, begins_safetensors
@@ -114,10 +115,8 @@ class _Split:
 def _header(text: bytes, size: int, request: SplitRequest) -> dict[str, _Tensor]:
     """The tensors that a header describes, for ``size`` bytes of data."""
     try:
-        header = json.loads(
-            text.decode("utf-8"), object_pairs_hook=_unique, parse_float=_no_number, parse_constant=_no_number
-        )
-    except (ValueError, RecursionError) as error:
+        header = strict_json(text, parse_float=no_number, parse_constant=no_number)
+    except ValueError as error:
         raise _malformed("it is not strict JSON") from error
     if len(header) > request.limits.max_members:
         raise LimitExceededError(
@@ -137,17 +136,6 @@ def _header(text: bytes, size: int, request: SplitRequest) -> dict[str, _Tensor]
             "the file ends before its last tensor, or something follows it; fetch it again", code="format.trailing"
         )
     return tensors
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a key stands twice")
-    return found
-
-
-def _no_number(_text: str) -> NoReturn:
-    raise ValueError("a number that is no integer")
 
 
 def _malformed(what: str) -> FormatError:

@@ -11,13 +11,13 @@ from __future__ import annotations
 import base64
 import binascii
 import functools
-import json
 import re
 import tomllib
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from safeload.errors import FormatError, LimitExceededError
+from safeload.facts.strict_json import strict_json
 from safeload.findings import Finding, Severity, Verdict
 from safeload.formats.detect import looks_like_pickle_head
 
@@ -77,18 +77,9 @@ def read_json(text: str | bytes, what: str) -> Any:
     if len(text) > _MAX_TEXT:
         raise LimitExceededError(f"{what} has more than {_MAX_TEXT:,} bytes", code="limit.config")
     try:
-        if isinstance(text, bytes):
-            text = text.decode("utf-8")
-        return json.loads(text, object_pairs_hook=_unique)
-    except (ValueError, RecursionError) as error:
+        return strict_json(text)
+    except ValueError as error:
         raise FormatError(f"{what} is not JSON that every program reads alike") from error
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a key twice")
-    return found
 
 
 def judge_config(config: Any, location: str, permits: Callable[[str], bool]) -> list[Finding]:

@@ -7,11 +7,12 @@ XGBoost writes is accepted, arrays are views that cost what their bytes cost, an
 
 from __future__ import annotations
 
-import json
 import struct
 import sys
 from array import array
 from typing import Any
+
+from safeload.facts.strict_json import strict_json
 
 __all__ = ["parse"]
 
@@ -38,21 +39,7 @@ def parse(data: bytes) -> Any:
         if reader.position != len(data):
             raise ValueError("something follows the document")
         return document
-    return _json(data)
-
-
-def _json(data: bytes) -> Any:
-    try:
-        return json.loads(data, object_pairs_hook=_unique)
-    except RecursionError:
-        raise ValueError("it nests too deeply") from None
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a key is repeated")
-    return found
+    return strict_json(data)
 
 
 class _Reader:
