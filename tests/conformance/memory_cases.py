@@ -236,6 +236,11 @@ def narrow_preprocessor() -> Any:
     return model
 
 
+case(
+    "histograms: a million columns",
+    changed(lambda: HistGradientBoostingClassifier(max_iter=3).fit(X, BINARY), n_trees_per_iteration_=2**24),
+    "o.predict(np.tile(X, (99, 1)))",
+)
 case("histograms: a preprocessor drops columns", narrow_preprocessor, "o.predict(abs(X).round())")
 
 # ---------------------------------------------------------------- neighbours and clusters

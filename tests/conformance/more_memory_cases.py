@@ -42,6 +42,11 @@ case(
     changed(lambda: NearestNeighbors(algorithm="brute").fit(X), _fit_X=narrow),
     "o.kneighbors(X)",
 )
+case(
+    "neighbours: no columns for a graph",
+    changed(lambda: NearestNeighbors().fit(X), n_samples_fit_=0),
+    "o.radius_neighbors_graph(X, 5.0).toarray()",
+)
 case("k-means: narrow centres", changed(lambda: KMeans(3, n_init=1).fit(X), cluster_centers_=narrow), "o.predict(X)")
 case(
     "mini-batch k-means: narrow centres",
@@ -115,6 +120,18 @@ case(
     "o.predict(X)",
 )
 case("one class: many vectors", changed(lambda: OneClassSVM().fit(X), _n_support=BIG[:2]), "o.predict(X)")
+
+
+case(
+    "one class: one number of vectors",
+    changed(lambda: OneClassSVM().fit(X), _n_support=lambda n: n[:1].copy()),
+    "o.predict(X)",
+)
+case(
+    "svr: one number of vectors",
+    changed(lambda: SVR().fit(X, X[:, 0]), _n_support=lambda n: n[:1].copy()),
+    "o.predict(X)",
+)
 
 
 def sparse_svc(change: Any) -> Any:

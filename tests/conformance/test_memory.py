@@ -45,3 +45,51 @@ def test_every_lie_is_refused(outcomes):
     assert not wrong
     assert len(outcomes) >= 120
     assert HARMLESS.keys() <= outcomes.keys()
+
+
+def test_unusual_forms_load():
+    """What scikit-learn writes in less common ways is no lie: sparse vectors, kernels of one's own, starts of a boosting."""
+    import pickle
+
+    import numpy as np
+    import scipy.sparse as sp
+    from sklearn.cluster import BisectingKMeans
+    from sklearn.ensemble import GradientBoostingClassifier, GradientBoostingRegressor, HistGradientBoostingClassifier
+    from sklearn.linear_model import LinearRegression, LogisticRegression
+    from sklearn.metrics.pairwise import linear_kernel
+    from sklearn.neighbors import KNeighborsClassifier
+    from sklearn.svm import SVC, NuSVR
+    from sklearn.tree import DecisionTreeClassifier
+
+    import safeload
+
+    rows = np.random.default_rng(0).normal(size=(60, 4))
+    target = np.arange(60) % 3
+    square, sparse = abs(rows @ rows.T), sp.csr_matrix(rows)
+    found = [
+        (SVC(kernel="precomputed").fit(square, target), square),
+        (SVC(kernel=linear_kernel).fit(rows, target), rows),
+        (SVC().fit(sparse, target > 0), sparse),
+        (NuSVR().fit(rows, rows[:, 0]), rows),
+        (KNeighborsClassifier(metric="precomputed").fit(square, target), square),
+        (
+            KNeighborsClassifier(metric="mahalanobis", metric_params={"V": np.eye(4)}, algorithm="ball_tree").fit(
+                rows, target
+            ),
+            rows,
+        ),
+        (KNeighborsClassifier().fit(rows, np.c_[target, target]), rows),
+        (DecisionTreeClassifier(max_leaf_nodes=9).fit(rows, target), rows),
+        (DecisionTreeClassifier().fit(rows, target * 0), rows),
+        (GradientBoostingClassifier(n_estimators=2, init=LogisticRegression()).fit(rows, target), rows),
+        (GradientBoostingClassifier(n_estimators=2, init="zero").fit(rows, target), rows),
+        (GradientBoostingRegressor(n_estimators=2, init=LinearRegression()).fit(rows, rows[:, 0]), rows),
+        (
+            HistGradientBoostingClassifier(max_iter=2, categorical_features=[0]).fit(abs(rows).round(), target),
+            abs(rows).round(),
+        ),
+        (BisectingKMeans(3).fit(sparse), sparse),
+    ]
+    for model, given in found:
+        loaded = safeload.loads(pickle.dumps(model), policy=["sklearn"])
+        assert np.array_equal(loaded.predict(given), model.predict(given)), model

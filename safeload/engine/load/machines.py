@@ -24,11 +24,12 @@ def _check_machine(estimator: Any) -> None:
     need("_impl" not in known and "_sparse_kernels" not in known, "the kind of a machine is that of its class")
     counts = need_array(known.get("_n_support", known.get("n_support_")), "the numbers of support vectors", 1, "i")
     classifies = type(estimator)._impl in ("c_svc", "nu_svc")  # noqa: SLF001 - the class says what libsvm will do
-    need(len(counts) > 1 or (not classifies and len(counts)), "there are no classes")
+    # libsvm takes two for whatever does not classify, and an intercept for each pair.
+    need(len(counts) > 1 if classifies else len(counts) == 2, "there are other classes than libsvm takes")
     need_inside(counts, 1 << 31, "a number of support vectors")
     classes = len(counts) if classifies else 2
     total = int(counts.sum()) if classifies else int(counts[0])
-    pairs = classes * (classes - 1) // 2 if classifies else max(len(counts) * (len(counts) - 1) // 2, 1)
+    pairs = classes * (classes - 1) // 2
     for name in ("_intercept_", "intercept_"):
         if name in known:
             need(

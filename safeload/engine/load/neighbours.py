@@ -78,6 +78,8 @@ def _check_neighbours(estimator: Any) -> None:
         need_width(estimator, shape[0], "the matrix of distances")
     else:
         need_width(estimator, shape[1], "the array of points")
+    count = known.get("n_samples_fit_")  # the columns of a graph
+    need(count is None or integer(count, "the number of points") == shape[0], "there are other points than it says")
     labels, classes = known.get("_y"), known.get("classes_")
     if type(labels) is np.ndarray and type(classes) is np.ndarray and "Classifier" in type(estimator).__name__:
         if labels.ndim == 1:
@@ -98,7 +100,8 @@ def _check_centres(estimator: Any) -> None:
 
 
 def _check_bisecting(known: dict[str, Any], width: int) -> None:
-    pending = [known["_bisecting_tree"]]
+    root = attributes(known["_bisecting_tree"])  # its own centre is compared with nothing
+    pending = [root.get("left"), root.get("right")]
     seen: set[int] = set()
     while pending:
         node = pending.pop()

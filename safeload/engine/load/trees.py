@@ -141,15 +141,13 @@ def _check_initial(initial: Any, columns: int) -> None:
     elif module.startswith("sklearn.ensemble._gb_losses") or module == "sklearn.ensemble.gradient_boosting":
         need(columns == 1 or "priors" in known, "a boosting starts with another number of values")
     else:
-        values = known.get("coef_")
-        single = values.ndim == 1 if type(values) is np.ndarray else known.get("n_outputs_") == 1
-        need(
-            columns == 1 and single,
-            "a boosting starts with an estimator whose predictions may be too narrow to add trees to",
-        )
-
-
-# ---------------------------------------------------------------- histograms
+        values, constants = known.get("coef_"), known.get("intercept_")
+        shape = values.shape if type(values) is np.ndarray else ()
+        if module == "sklearn.linear_model._logistic" and shape:
+            fits = shape[:-1] == (columns,) and type(constants) is np.ndarray and constants.shape == (columns,)
+        else:
+            fits = columns == 1 and (len(shape) == 1 or known.get("n_outputs_") == 1)
+        need(fits, "a boosting starts with an estimator whose predictions may be too narrow to add trees to")
 
 
 def _check_histogram_trees(trees: Sequence[Any]) -> None:
@@ -194,8 +192,10 @@ def _check_histogram_boosting(estimator: Any) -> None:
     need_width(estimator, width, "its bin mapper")
     nodes = []
     need(type(known["_predictors"]) is list, "the trees are not in a list")
+    columns = known.get("n_trees_per_iteration_")
     for stage in known["_predictors"]:
         need(type(stage) is list, "the trees are not in lists")
+        need(columns is None or columns == len(stage), "a stage has other trees than it says")
         for tree in stage:
             need(type(tree).__name__ == "TreePredictor", "a tree is something else")
             nodes.append(attributes(tree)["nodes"])
