@@ -15,7 +15,7 @@ from safeload.api.options import FernetOptions, ReadOptions, ScanOptions, WriteO
 from safeload.api.requests import auditor_of, bytes_of, limits_of, read_request, ring_of, write_request
 from safeload.pipeline.dump import dump, dumps
 from safeload.pipeline.load import load_bytes, load_file, load_path
-from safeload.pipeline.request import JudgeOptions, ReadRequest
+from safeload.pipeline.request import JudgeOptions, ReadRequest, WriteRequest
 from safeload.policy import Policy, resolve_policy
 from safeload.source.locations import refuse_url
 
@@ -50,7 +50,7 @@ class Loader(Many):
             data, arrays and frames come back (:func:`safeload.sandbox.load`). An artifact is all of a file then.
     """
 
-    __slots__ = ("_defaults", "audit", "keys", "limits", "policy", "sandbox", "signers", "urls")
+    __slots__ = ("_defaults", "_plain", "audit", "keys", "limits", "policy", "sandbox", "signers", "urls")
 
     policy: Policy
     keys: KeyRing | None
@@ -60,6 +60,7 @@ class Loader(Many):
     urls: bool
     sandbox: str
     _defaults: tuple[ReadRequest, Auditor]
+    _plain: WriteRequest
 
     def __init__(
         self,
@@ -82,6 +83,7 @@ class Loader(Many):
         assign(self, "urls", urls)
         request = ReadRequest(JudgeOptions(self.policy, self.limits), self.keys, signers=signers)
         assign(self, "_defaults", (request, self.audit))
+        assign(self, "_plain", write_request(self.limits, None, {}))
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise AttributeError(f"a Loader is frozen; make another one with {name}=...")
@@ -229,7 +231,7 @@ class Loader(Many):
         is_path = isinstance(target, (str, bytes, os.PathLike))
         if not is_path and not callable(getattr(target, "write", None)):
             raise TypeError("file must have a 'write' attribute")
-        request = write_request(self.limits, protocol, options)
+        request = self._writing(protocol, options)
         with self.audit.operation("dump") as operation:
             if not self.urls:
                 refuse_url(target)
@@ -238,7 +240,7 @@ class Loader(Many):
     @takes(WriteOptions, version=0)
     def dumps(self, obj: Any, protocol: int | None = None, **options: Unpack[WriteOptions]) -> bytes:
         """``obj`` as bytes; see :meth:`dump`."""
-        request = write_request(self.limits, protocol, options)
+        request = self._writing(protocol, options)
         with self.audit.operation("dump") as operation:
             return dumps(obj, request, operation)
 
@@ -284,6 +286,10 @@ class Loader(Many):
             urls=self.urls,
             sandbox=self.sandbox,
         )
+
+    def _writing(self, protocol: int | None, options: Any) -> WriteRequest:
+        """The request of a dump."""
+        return write_request(self.limits, protocol, options) if options or protocol is not None else self._plain
 
     def _asked(self, options: Any, names: frozenset[str]) -> tuple[ReadRequest, Auditor]:
         """The request of a call, and who records it."""

@@ -64,7 +64,9 @@ class _Assembly:
         """See :class:`~safeload.formats.base.Parts`."""
         judged = self._judged
         judgement = judged.judgements[index]
-        options = replace(judged.options[index], persistent_load=persistent_load)
+        options = judged.options[index]
+        if persistent_load is not options.persistent_load:
+            options = replace(options, persistent_load=persistent_load)
         stream = judged.split.streams[index] if judged.split is not None else None
         if stream is not None and stream.arrays:
             return load_arrays(judgement, options, stream.blob, mmap=judged.mmap)

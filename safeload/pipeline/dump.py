@@ -11,7 +11,6 @@ a reduce method of the object has put there, on the word of a writer who never s
 
 from __future__ import annotations
 
-import contextlib
 import pickle
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -21,7 +20,7 @@ from safeload.pipeline.load import validated
 from safeload.source.sources import BytesSource
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from safeload.audit import Operation
     from safeload.limits import Limits
@@ -71,13 +70,10 @@ def dump(obj: Any, target: Any, request: WriteRequest, operation: Operation) -> 
     if request.key is None:
         _write(payload.parts, target)
         return
-    with _sealing(request, operation):
-        if isinstance(target, str):
-            from safeload.envelope import seal_path
-
-            seal_path(target, payload.parts, request.key, **_said(payload, request))
-        else:
-            target.write(_sealed(payload, request))
+    if isinstance(target, str):
+        _seal(payload, request, operation, path=target)
+    else:
+        target.write(_seal(payload, request, operation))
 
 
 def dumps(obj: Any, request: WriteRequest, operation: Operation) -> bytes:
@@ -89,26 +85,23 @@ def dumps(obj: Any, request: WriteRequest, operation: Operation) -> bytes:
     # (3) Payload and claims together: neither can be exchanged.
     if request.key is None:
         return b"".join(payload.parts)  # of a single bytes object that is the object itself
-    with _sealing(request, operation):
-        return _sealed(payload, request)
+    return _seal(payload, request, operation)
 
 
-@contextlib.contextmanager
-def _sealing(request: WriteRequest, operation: Operation) -> Iterator[None]:
-    """The operations that sealing leaves in a trail."""
+def _seal(payload: _Payload, request: WriteRequest, operation: Operation, *, path: str = "") -> bytes:
+    """The envelope; ``b""`` if it went to the file at ``path``, which is replaced as a whole."""
+    from safeload.envelope import seal, seal_path
+
     key = request.key
     assert key is not None  # noqa: S101 - asked by the callers
+    parts, said = payload.parts, _said(payload, request)
     with operation.child("seal") as stage, operation.child("key", action="sign", key_id=key.key_id):
         if stage.recording:
             stage.set(key_id=key.key_id, suite=key.suite)
-        yield
-
-
-def _sealed(payload: _Payload, request: WriteRequest) -> bytes:
-    from safeload.envelope import seal
-
-    parts = payload.parts[0] if len(payload.parts) == 1 else payload.parts
-    return seal(parts, request.key, **_said(payload, request))
+        if path:
+            seal_path(path, parts, key, **said)
+            return b""
+        return seal(parts[0] if len(parts) == 1 else parts, key, **said)
 
 
 def _said(payload: _Payload, request: WriteRequest) -> dict[str, Any]:

@@ -49,6 +49,21 @@ class JudgeOptions:
     named: Callable[[Any], Any] | None = None
     spending: Spending | None = field(default=None, compare=False)
 
+    def signed_by(self, policy: Policy, manifest: tuple[str, ...] | None) -> JudgeOptions:
+        """The options for what a verified signer vouches for: its policy, and the operations that it has listed."""
+        return JudgeOptions(
+            policy,
+            self.limits,
+            manifest,
+            self.fix_imports,
+            self.encoding,
+            self.errors,
+            True,
+            self.persistent_load,
+            self.named,
+            self.spending,
+        )
+
     def cache_key(self) -> tuple[object, ...]:
         """Everything that a judgement depends on besides the bytes.
 

@@ -7,7 +7,6 @@ its codec and its bytes say.
 from __future__ import annotations
 
 import contextlib
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from safeload.errors import FormatError, MissingKeyError, PolicyError, TruncatedError
@@ -97,7 +96,7 @@ def signer_options(opened: Opened, request: ReadRequest) -> JudgeOptions:
         if not isinstance(manifest, list) or not all(isinstance(line, str) for line in manifest):
             raise FormatError("the envelope's manifest is not a list of operations", code="envelope.manifest")
         manifest = tuple(manifest)
-    return replace(request.judging, policy=policy, manifest=manifest, signed=True)
+    return request.judging.signed_by(policy, manifest)
 
 
 def _signer_policy(opened: Opened, request: ReadRequest, policy: Policy) -> Policy:

@@ -11,6 +11,7 @@ from safeload import Limits, Policy
 from safeload.limits import DEFAULT_LIMITS
 from safeload.pipeline.request import JudgeOptions, ReadRequest
 
+CALLERS = {"fix_imports", "encoding", "errors", "persistent_load", "named"}
 OTHER: dict[str, Any] = {
     "policy": Policy.packs("data"),
     "limits": Limits(max_depth=3),
@@ -39,6 +40,14 @@ def test_what_was_spent_is_no_choice() -> None:
 def test_equal_choices_have_equal_keys() -> None:
     """Otherwise nothing that was judged before is ever found."""
     assert JudgeOptions(Policy(), DEFAULT_LIMITS).cache_key() == JudgeOptions(Policy(), Limits()).cache_key()
+
+
+def test_a_signer_changes_its_own_part_only() -> None:
+    """A choice of the caller that got lost with the signer's policy would be judged as if it were not made."""
+    asked = JudgeOptions(Policy(), DEFAULT_LIMITS, None, **{name: OTHER[name] for name in OTHER if name in CALLERS})
+    signed = asked.signed_by(OTHER["policy"], ("call x.y",))
+    assert signed == dataclasses.replace(asked, policy=OTHER["policy"], manifest=("call x.y",), signed=True)
+    assert signed.spending is asked.spending
 
 
 def test_a_request_is_frozen() -> None:
