@@ -15,7 +15,7 @@ class Code(NamedTuple):
     """One code.
 
     Attributes:
-        name: the code; ``fickling.*`` stands for one code per analysis of fickling.
+        name: the code; ``fickling.*`` stands for one code per analysis of fickling, ``detonation.*`` per kind of attempt.
         stage: of the error: where it is refused. severity: of the finding in a report; empty for what no report holds.
         meaning: what is the matter.
     """
@@ -202,12 +202,16 @@ _ROWS = (
     ("policy.not-a-class", "load", "high", "a name stands for what cannot be made without a call"),
     ("policy.not-a-global", "load", "high", "a name stands for a module"),
     ("policy.shadow", "load", "high", "a state that would replace a method of its object"),
+    ("policy.caution", "", "info", "what a pack says about objects that it lets in"),
     ("code.kind", "decide", "info", "the pickle carries code: how it does so"),
     ("code.function", "decide", "info", "a function that the pickle makes"),
     ("code.harmful-names", "decide", "high", "a function that the pickle makes uses ways to run code"),
     ("fickling.error", "decide", "medium", "fickling could not analyse the program, so it counts as unsafe"),
     ("fickling.*", "decide", "medium", "what fickling says of the program"),
     ("guard.refused", "decide", "high", "something else in the process was about to unpickle it"),
+    ("detonation.*", "", "critical", "loaded in the sandbox, it tried this, and nothing of it was done"),
+    ("detonation.quiet", "", "info", "loaded in the sandbox, it tried nothing, which does not make it clean"),
+    ("detonation.not-run", "", "low", "it could not be loaded in the sandbox"),
     # Files that a scan of a directory did not look at.
     ("scan.broken-symlink", "", "low", "a link to nothing"),
     ("scan.directory-unreadable", "", "low", "a directory that cannot be listed"),
@@ -265,6 +269,7 @@ _ROWS = (
     ("sandbox.killed", "sandbox", "", "the jailed process was killed"),
     ("sandbox.lock", "sandbox", "", "the jail could not be closed"),
     ("sandbox.machine", "sandbox", "", "a processor that the sandbox does not know"),
+    ("sandbox.no-notifications", "sandbox", "", "the kernel cannot watch a process for safeload"),
     ("sandbox.not-plain", "sandbox", "", "a result that is no plain data"),
     ("sandbox.platform", "sandbox", "", "a system that the sandbox does not know"),
     ("sandbox.raised", "sandbox", "", "loading it in the sandbox raised an error"),

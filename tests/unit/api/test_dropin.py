@@ -705,7 +705,7 @@ def test_names_beyond_ascii():
     named = Policy().allow(f"{HERE}.Größe")
     for protocol in range(3, 6):
         assert type(safeload.loads(pickle.dumps(Größe(), protocol), policy=named)) is Größe
-    with pytest.raises(safeload.PolicyError, match="Größe"):
+    with pytest.raises(safeload.PolicyError, match=r"Gr\\xf6\\xdfe"):
         safeload.loads(pickle.dumps(Größe()))
 
 
