@@ -17,7 +17,6 @@ from safeload.pipeline.dump import dump, dumps
 from safeload.pipeline.load import load_bytes, load_file, load_path
 from safeload.pipeline.request import JudgeOptions, ReadRequest, WriteRequest
 from safeload.policy import Policy, resolve_policy
-from safeload.source.locations import refuse_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -132,8 +131,7 @@ class Loader(Many):
         """
         request, auditor = self._asked(options, _READ)
         with auditor.operation("load") as operation:
-            if not self.urls:
-                refuse_url(source)
+            self._check_place(source)
             if self.sandbox != "never":
                 from safeload.sandbox.fallback import load_by_mode
 
@@ -233,8 +231,7 @@ class Loader(Many):
             raise TypeError("file must have a 'write' attribute")
         request = self._writing(protocol, options)
         with self.audit.operation("dump") as operation:
-            if not self.urls:
-                refuse_url(target)
+            self._check_place(target)
             dump(obj, os.fsdecode(target) if is_path else target, request, operation)
 
     @takes(WriteOptions, version=0)
@@ -265,8 +262,7 @@ class Loader(Many):
 
         request, auditor = self._asked(options, _SCAN)
         with auditor.operation("scan") as operation:
-            if not self.urls:
-                refuse_url(source if isinstance(source, str | os.PathLike) else None)
+            self._check_place(source if isinstance(source, str | os.PathLike) else None)
             return scan(source, request, operation)
 
     def changed(self, **choices: Any) -> Loader:
@@ -286,6 +282,13 @@ class Loader(Many):
             urls=self.urls,
             sandbox=self.sandbox,
         )
+
+    def _check_place(self, place: Any) -> None:
+        """Refuse a URL where names are paths."""
+        if not self.urls:
+            from safeload.source.locations import refuse_url
+
+            refuse_url(place)
 
     def _writing(self, protocol: int | None, options: Any) -> WriteRequest:
         """The request of a dump."""
