@@ -16,7 +16,6 @@ from __future__ import annotations
 import datetime as dt
 import gc
 import importlib
-import itertools
 import sys
 import types
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -76,7 +75,8 @@ def check_loaded(loaded: Any, packages: Iterable[str]) -> None:
                 tuple(checks[base] for base in bases if base in checks),
                 [gathered[together[base]] for base in bases if base in together],
             )
-        single += [(check, item) for check in found[0]]
+        if found[0]:
+            single += [(check, item) for check in found[0]]
         for group in found[1]:
             group.append(item)
     for joint, group in gathered.items():
@@ -113,7 +113,7 @@ def _add(found: dict[type, Any], table: Mapping[Any, Any]) -> None:
 
 
 def reachable(root: Any) -> Iterator[Any]:
-    """All objects that ``root`` leads to, itself among them, but for plain numbers and text, classes and functions.
+    """All objects that ``root`` leads to, itself among them, but for plain data, built-in containers, classes and functions.
 
     The collector's own account of references is asked, in layers, and what it does not see is added: items of arrays, the
     zone of a time, the metadata of a dtype. No method of an object is called.
@@ -126,39 +126,47 @@ def reachable(root: Any) -> Iterator[Any]:
         fresh: list[Any] = []
         added: list[Any] = []
         for item in layers[-1]:
-            kind = type(item)
-            if kind in _ATOMS or id(item) in seen:
+            if id(item) in seen:
                 continue
             seen.add(id(item))
+            kind = type(item)
+            if kind in _CONTAINERS:
+                if len(item) <= _SHORT or not _is_plain(item):
+                    fresh.append(item)
+                continue
             plan = plans.get(kind)
             if plan is None:
                 plan = plans[kind] = _plan_of(kind, numpy)
             if plan.skipped:
                 continue
             yield item
-            if plan.parts is not None and _ATOMS.issuperset(map(type, plan.parts(item))):
-                continue
             fresh.append(item)
             if plan.hidden is not None:
                 added += plan.hidden(item)
-        layers.append(gc.get_referents(*fresh) + added)
+        layers.append([item for item in gc.get_referents(*fresh) + added if type(item) not in _ATOMS])
+
+
+_CONTAINERS = frozenset({list, tuple, dict, set, frozenset})
+# Longer containers are first asked whether they hold plain data only, which is done in C.
+_SHORT = 64
+
+
+def _is_plain(held: Any) -> bool:
+    if not _ATOMS.issuperset(map(type, held)):
+        return False
+    return type(held) is not dict or _ATOMS.issuperset(map(type, held.values()))
 
 
 class _Plan(NamedTuple):
     """What is done with the objects of a class."""
 
     skipped: bool = False
-    parts: Callable[[Any], Iterable[Any]] | None = None  # all that it holds, of a built-in container
     hidden: Callable[[Any], list[Any]] | None = None  # what the collector does not see
 
 
 def _plan_of(kind: type, numpy: Any) -> _Plan:
     if issubclass(kind, _CODE):
         return _Plan(skipped=True)
-    if kind in (list, tuple, set, frozenset):
-        return _Plan(parts=iter)
-    if kind is dict:
-        return _Plan(parts=_parts_of_dict)
     if issubclass(kind, (dt.datetime, dt.time)):
         return _Plan(hidden=_zone_of)
     if numpy is not None:
@@ -169,10 +177,6 @@ def _plan_of(kind: type, numpy: Any) -> _Plan:
         if issubclass(kind, numpy.void):
             return _Plan(hidden=_in_record)
     return _Plan()
-
-
-def _parts_of_dict(held: dict[Any, Any]) -> Iterator[Any]:
-    return itertools.chain(held, held.values())
 
 
 def _zone_of(time: Any) -> list[Any]:
@@ -189,7 +193,7 @@ def _in_array(array: Any) -> list[Any]:
     if array.dtype.names is not None:
         found += [array[name] for name in array.dtype.names if array.dtype[name].hasobject]
     elif array.dtype.kind == "O":
-        found += array.ravel().tolist()
+        found.append(array.ravel().tolist())  # plain items are told from others at once
     return found
 
 

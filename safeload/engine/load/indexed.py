@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from pandas import Categorical, Index, MultiIndex
 from pandas._libs.arrays import __pyx_unpickle_NDArrayBacked as _unpickle_backed
-from pandas.arrays import DatetimeArray, PeriodArray, TimedeltaArray
+from pandas.arrays import DatetimeArray, PeriodArray, StringArray, TimedeltaArray
 from pandas.core.indexes.base import _new_Index
 from pandas.core.indexes.datetimes import _new_DatetimeIndex
 
@@ -112,6 +112,9 @@ def _check(array: Any) -> None:
             or np.datetime_data(values.dtype)[0] not in _UNITS
         ):
             raise ValueError("an array of dates or times does not hold dates or times")
+    elif isinstance(array, StringArray):
+        if type(values) is not np.ndarray or values.dtype != object:
+            raise ValueError("an array of strings does not hold objects")
     elif isinstance(array, PeriodArray) and (type(values) is not np.ndarray or values.dtype != np.int64):
         raise ValueError("an array of periods does not hold integers")
 
@@ -129,5 +132,6 @@ CHECKS = {
     DatetimeArray: _check,
     TimedeltaArray: _check,
     PeriodArray: _check,
+    StringArray: _check,
     MultiIndex: _check_levels,
 }

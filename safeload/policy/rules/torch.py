@@ -264,8 +264,12 @@ def _sparse(use: Use, context: Context) -> str | None:
     shape, values = _numbers(data[-1], context), _known(data[-2], context)
     if shape is None or values is None:
         return "its size is not a tuple of counts"
-    if not all(part.whole for part in (_known(item, context) for item in data[:-1]) if part):
+    parts = [part for part in (_known(item, context) for item in data[:-1]) if part]
+    if not all(part.whole for part in parts):
         return "a part of it is larger than its storage"
+    # The load gives it indices that no other tensor shares.
+    if any(_copies(context, ("indices", part.source), part.dtype, part.shape) for part in parts[:-1]):
+        return _AGAIN
     _keep(use, context, Tensor(values.dtype, shape, whole=False))
     return None
 
