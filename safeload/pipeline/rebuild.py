@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from safeload.engine.collector import pause
 from safeload.engine.feed import CodeFeed
-from safeload.engine.load.checks import check_loaded
 from safeload.engine.load.unpickler import RestrictedUnpickler
 from safeload.errors import LoadError, SafeloadError
 
@@ -201,6 +200,8 @@ def run(unpickler: RestrictedUnpickler) -> Any:
     """Let an unpickler load, and check what it made; what that raises becomes a :class:`LoadError`, what the application raises stays."""
     try:
         loaded = unpickler.load()
+        from safeload.engine.load.checks import check_loaded  # plain data does not come here
+
         check_loaded(loaded, unpickler.packages)
         return loaded
     except SafeloadError:
