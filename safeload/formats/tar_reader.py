@@ -24,7 +24,7 @@ _OCTAL = re.compile(rb" *([0-7]*)[ \0]*")
 _RECORD = re.compile(rb"([1-9][0-9]{0,9}) ([^=\n]+)=")
 _FILE = frozenset(b"0\x007")
 _NOTHING = frozenset(b"123456")  # links, devices, directories, pipes: no bytes
-_LONG_NAME, _LONG_LINK, _PAX, _PAX_GLOBAL = b"LKxg"
+_LONG_NAME, _LONG_LINK, _PAX, _PAX_GLOBAL = _EXTENSIONS = b"LKxg"
 _MAX_EXTENSION = 1 << 20
 _NEGATIVE = 0xFF
 # Mode, owner, group, time and device.
@@ -49,8 +49,14 @@ class _Pending(NamedTuple):
     announced: bool = False  # that there is one
 
 
-def read_tar(blob: Blob, limits: Limits) -> list[TarEntry]:
+def read_tar(blob: Blob, limits: Limits, *, others: bool = True) -> list[TarEntry]:
     """The files in the archive, in order.
+
+    Args:
+        blob: all of it.
+        limits: bounds.
+        others: it may hold links and directories as well, which are left out. A program that takes a file by its name follows
+            a link of that name.
 
     Raises:
         FormatError: it is damaged, or readers would see different files.
@@ -65,7 +71,11 @@ def read_tar(blob: Blob, limits: Limits) -> list[TarEntry]:
         if not any(block):
             _check_end(blob, offset, pending)
             return entries
+        known = len(entries)
+        extends = block[156] in _EXTENSIONS
         offset, pending = _entry(blob, block, offset + _BLOCK, pending, entries)
+        if not others and not extends and len(entries) == known:
+            _refuse("it holds something that is no file")
     raise LimitExceededError(
         f"the tar archive has more than max_members={limits.max_members:,} entries; raise Limits(max_members=...)",
         code="limit.members",
@@ -88,7 +98,7 @@ def _entry(blob: Blob, block: bytes, data: int, pending: _Pending, entries: list
     """Take in the entry with the header ``block``; where the next one begins, and what is known of it."""
     size = _checked_size(block)
     kind = block[156]
-    if kind in (_LONG_NAME, _LONG_LINK, _PAX, _PAX_GLOBAL):
+    if kind in _EXTENSIONS:
         if size > _MAX_EXTENSION:
             _refuse("a name, or what else a header holds, is too long")
         end = _next(blob, data, size)

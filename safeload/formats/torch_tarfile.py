@@ -1,7 +1,7 @@
 """The tar archives that PyTorch wrote until 0.1.10: their four files, and where the pickles in those are.
 
-Read by this module and not by :mod:`tarfile`, because a checkpoint needs little of the format: regular files with a short name. Rule:
-everything else is refused, above all what gives a file another name or size than its header does.
+Rule: the archive holds these four files and nothing else, neither a link nor a second file of a name: ``torch.load`` takes its files by
+name, and would take that one.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from safeload.errors import FormatError, SafeloadError, TruncatedError
+from safeload.formats.tar_reader import read_tar
+from safeload.limits import Limits
 
 if TYPE_CHECKING:
     from safeload.formats.base import PickleReader
@@ -18,82 +20,30 @@ __all__ = ["FILES", "Pickles", "is_torch_tar", "tar_files"]
 
 FILES = frozenset({"sys_info", "pickle", "tensors", "storages"})
 _BLOCK = 512
-_MOST_FILES = 64
-_LONGEST_HEADER = 4_096
-# What a PAX header may say: it does not change what a reader sees of the file.
-_HARMLESS = (b"mtime=", b"atime=", b"ctime=", b"uid=", b"gid=", b"uname=", b"gname=")
+_FEW = Limits(max_members=64)
 
 
 def is_torch_tar(blob: Blob) -> bool:
-    """Whether the first files of a tar archive are PyTorch's; never raises."""
+    """Whether the files of a tar archive are PyTorch's; never raises."""
     if blob.size < _BLOCK or blob.read(257, 5) != b"ustar":
         return False
     try:
-        names = tar_files(blob, strict=False).keys()
+        names = {entry.name for entry in read_tar(blob, _FEW)}
     except SafeloadError:
         return False
     return names >= {"pickle", "storages"} or names >= {"pickle", "tensors"}
 
 
-def tar_files(blob: Blob, *, strict: bool = True) -> dict[str, Blob]:
-    """The files of the archive. ``strict``: they are PyTorch's and nothing follows them.
+def tar_files(blob: Blob) -> dict[str, Blob]:
+    """The four files of the archive.
 
     Raises:
-        FormatError: it is not an archive as PyTorch wrote it.
+        FormatError: it is not an archive as PyTorch wrote it: damaged, or with anything else in it.
     """
-    files: dict[str, Blob] = {}
-    at = 0
-    while at + _BLOCK <= blob.size:
-        header = blob.read(at, _BLOCK)
-        if not any(header):
-            break
-        name, size, kind = _header(header)
-        at += _BLOCK
-        body = blob.slice(at, size)
-        at += -(-size // _BLOCK) * _BLOCK
-        if kind == b"x":
-            _check_pax(body)
-            continue
-        if name in files or kind not in (b"0", b"\0") or len(files) == _MOST_FILES:
-            raise _malformed()
-        files[name] = body
-    if strict:
-        if files.keys() != FILES:
-            raise _malformed()
-        rest = blob.size - at
-        if rest > 64 * _BLOCK or any(blob.read(at, max(rest, 0))):
-            raise FormatError("something follows the end of the PyTorch tar archive", code="format.trailing")
-    return files
-
-
-def _malformed() -> FormatError:
-    return FormatError("the tar archive is not one that PyTorch wrote; load it and save it again with torch.save")
-
-
-def _header(header: bytes) -> tuple[str, int, bytes]:
-    """Name, size and type of a file."""
-    total = sum(header) - sum(header[148:156]) + 8 * ord(" ")
-    if _octal(header[148:156]) != total or header[345:500].strip(b"\0"):
-        raise _malformed()
-    name = header[:100].rstrip(b"\0")
-    if not name.isascii() or b"\0" in name:
-        raise _malformed()
-    return name.decode(), _octal(header[124:136]), header[156:157]
-
-
-def _octal(field: bytes) -> int:
-    digits = field.strip(b" \0")
-    if not digits or digits.translate(None, b"01234567"):
-        raise _malformed()
-    return int(digits, 8)
-
-
-def _check_pax(body: Blob) -> None:
-    if body.size > _LONGEST_HEADER:
-        raise _malformed()
-    for line in body.read(0, body.size).split(b"\n"):
-        if line and not line.partition(b" ")[2].startswith(_HARMLESS):
-            raise _malformed()
+    entries = read_tar(blob, _FEW, others=False)
+    if sorted(entry.name for entry in entries) != sorted(FILES):
+        raise FormatError("the tar archive is not one that PyTorch wrote; load it and save it again with torch.save")
+    return {entry.name: blob.slice(entry.data, entry.size) for entry in entries}
 
 
 class Pickle(NamedTuple):

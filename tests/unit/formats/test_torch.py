@@ -6,6 +6,7 @@ import io
 import struct
 import subprocess
 import sys
+import tarfile
 import zipfile
 from typing import Any
 
@@ -485,6 +486,17 @@ def test_tar_structure() -> None:
     parts = files.tar_parts(body, [place], [good])
     refused(files.tar_file({**parts, "more": b"x"}))
     refused(files.tar_file(parts) + b"x" * 512)
+    for kind in (
+        tarfile.LNKTYPE,
+        tarfile.SYMTYPE,
+        tarfile.DIRTYPE,
+    ):  # torch.load takes the last one of a name, and follows it
+        file = io.BytesIO(files.tar_file(parts))
+        with tarfile.open(fileobj=file, mode="a") as archive:
+            info = tarfile.TarInfo("pickle")
+            info.type, info.linkname = kind, "" if kind == tarfile.DIRTYPE else "storages"
+            archive.addfile(info)
+        refused(file.getvalue())
 
 
 def test_no_parts() -> None:
