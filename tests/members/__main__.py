@@ -100,7 +100,7 @@ class Table:
         for base in sorted(used):
             out.append(" ".join(["=", alias[base], base, *sorted(self.bases[base])]))
         for name, (flags, bases) in sorted(self.classes.items()):
-            if name in self.rules and (flags or bases or self.rules[name].state):
+            if name in self.rules:
                 out.append(" ".join([":", name, "".join(sorted(flags)) or "-", *sorted(alias[base] for base in bases)]))
         return out
 
