@@ -83,6 +83,7 @@ FULL_FOLDERS = {
     "formats/hdf5": "one format",
     "pipeline": "one file for each verb, what it asks for, and the parts of a judgement",
     "policy/packs": "one file for each pack",
+    "sandbox": "both sides of the jail, and what stands between them",
     "policy/packs/members": "one file for each pack",
     "policy/rules": "one file for each library",
 }
