@@ -33,6 +33,7 @@ class RestrictedUnpickler(pickle.Unpickler):
     ) -> None:
         super().__init__(file, encoding=encoding, errors=errors, buffers=buffers)
         self._resolved = resolved
+        self._asked: set[str] = set()  # modules of names that the application resolved
         self.use(find_class, persistent_load)
 
     def use(self, find_class: Callable[[str, str], Any] | None, persistent_load: Callable[[Any], Any] | None) -> None:
@@ -43,7 +44,9 @@ class RestrictedUnpickler(pickle.Unpickler):
     @property
     def packages(self) -> frozenset[str]:
         """The top-level packages of the names that it can reach."""
-        return frozenset(module.partition(".")[0] for module, _ in self._resolved)
+        return frozenset(
+            module.partition(".")[0] for module in (*self._asked, *(spelling[0] for spelling in self._resolved))
+        )
 
     def persistent_load(self, pid: Any) -> Any:
         """What the application has for this id."""
@@ -56,7 +59,10 @@ class RestrictedUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         """What the decision allowed for this spelling; raises the audit event that CPython's own lookup raises."""
         if self._find is not None:
-            return self._find(module, name)
+            found = self._find(module, name)
+            home = getattr(found, "__module__", None)
+            self._asked |= {module, home} if type(home) is str else {module}
+            return found
         try:
             found = self._resolved[module, name]
         except KeyError:

@@ -103,3 +103,22 @@ def test_what_was_changed_after_its_check_is_refused():
         {"a": [1, 2], "b": pandas.Categorical(["x", "y"]), "c": pandas.to_datetime(["2020", "2021"])}
     )
     check_loaded([fine, fine.set_index(["a", "b"])], {"pandas"})
+
+
+def test_names_that_an_application_resolves_are_checked_too():
+    """A subclass whose find_class asks the original one gets what it allows, and no object whose arrays lie."""
+    import io
+    import pickle
+
+    import safeload
+
+    sparse = pytest.importorskip("scipy.sparse")
+    matrix = sparse.csr_matrix(np.eye(3))
+    matrix.indices[:] = 2**30
+
+    class Reader(safeload.Unpickler):
+        def find_class(self, module, name):
+            return super().find_class(module, name)
+
+    with pytest.raises(safeload.LoadError, match="index of a matrix"):
+        Reader(io.BytesIO(pickle.dumps(matrix)), policy=["scipy"]).load()
