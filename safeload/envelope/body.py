@@ -30,7 +30,7 @@ from safeload.facts.suites import Suite
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from safeload.envelope.keying import Entry
+    from safeload.envelope.keys import KeyEntry
     from safeload.envelope.stream import BodyOpener
 
 __all__ = ["Body", "Prepared", "prepare", "remember_plain"]
@@ -104,7 +104,7 @@ class Prepared(NamedTuple):
 
     head: Head
     claims: dict[str, Any]
-    cosigners: tuple[Entry, ...]
+    cosigners: tuple[KeyEntry, ...]
     body: Body
 
 

@@ -17,7 +17,8 @@ from safeload.facts.suites import Suite
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from safeload.envelope.keying import Entry, Keys, ReadKey
+    from safeload.envelope.keying import Keys
+    from safeload.envelope.keys import Key, KeyEntry
 
 __all__ = ["CLAIM", "add_claim", "check_cosigners", "make_slots", "verify_slots"]
 
@@ -25,7 +26,7 @@ CLAIM: Final = "sle.cosigners"
 EMPTY: Final = bytes(64)
 
 
-def check_cosigners(cosigners: Sequence[ReadKey], main: ReadKey) -> None:
+def check_cosigners(cosigners: Sequence[Key], main: Key) -> None:
     """Refuse a list of cosigners that makes no sense.
 
     Raises:
@@ -40,7 +41,7 @@ def check_cosigners(cosigners: Sequence[ReadKey], main: ReadKey) -> None:
         raise ValueError("cosigners have ed25519 keys: with a shared secret, every reader could cosign")
 
 
-def add_claim(claims: dict[str, Any], cosigners: Sequence[ReadKey]) -> dict[str, Any]:
+def add_claim(claims: dict[str, Any], cosigners: Sequence[Key]) -> dict[str, Any]:
     """``claims`` with the list of cosigners."""
     return {**claims, CLAIM: [key.key_id.hex() for key in cosigners]} if cosigners else claims
 
@@ -52,7 +53,7 @@ def make_slots(cosigners: Sequence[Any], message: bytes) -> bytes:
 
 def verify_slots(
     prelude: Prelude, claims: dict[str, Any], slots: bytes, message: bytes, keys: Keys, require: int
-) -> tuple[Entry, ...]:
+) -> tuple[KeyEntry, ...]:
     """Check the cosignatures and take their list out of ``claims``; returns the entries whose signatures hold.
 
     Raises:

@@ -22,7 +22,8 @@ from safeload.envelope.views import FileView, open_descriptor
 from safeload.envelope.wire import Layout
 
 if TYPE_CHECKING:
-    from safeload.envelope.keying import Entry, Keys
+    from safeload.envelope.keying import Keys
+    from safeload.envelope.keys import KeyEntry
 
 __all__ = ["open_detached", "open_detached_path", "seal_detached", "verify_detached_path"]
 
@@ -113,7 +114,7 @@ def _head(sidecar: Any, demand: Demand, size: int) -> tuple[Head, bytes]:
     return Head(prelude, plan, select_key(prelude, demand.keys, demand.suites), data[: wire.PRELUDE_SIZE]), data
 
 
-def _accept(head: Head, demand: Demand, sidecar: bytes, digest: bytes) -> tuple[dict[str, Any], tuple[Entry, ...]]:
+def _accept(head: Head, demand: Demand, sidecar: bytes, digest: bytes) -> tuple[dict[str, Any], tuple[KeyEntry, ...]]:
     plan = head.plan
     claims = sidecar[wire.PRELUDE_SIZE : plan.body_at]
     return accept(head, demand, claims, digest, sidecar[plan.tag_at : plan.cosign_at], sidecar[plan.cosign_at :])

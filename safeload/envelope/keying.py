@@ -1,13 +1,13 @@
-"""What the envelope asks of keys and rings, as protocols: the two packages meet only in the pipeline.
+"""Which key opens an envelope.
 
-Rule: which key opens an envelope is decided here and nowhere else: looked up by the id in the prelude, refused when
+Rule: that is decided here and nowhere else: looked up by the id in the prelude, refused when
 revoked, when its suite is not the prelude's, or when the reader's configuration does not admit that suite.
 """
 
 from __future__ import annotations
 
 import hmac
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, TypeAlias
 
 from safeload.envelope.failures import exceeded, refused, unverified
 from safeload.envelope.wire import Layout
@@ -16,75 +16,19 @@ from safeload.errors import MissingKeyError
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from safeload.envelope.keys import Key, KeyEntry, KeyRing
     from safeload.envelope.wire import Plan, Prelude
     from safeload.facts.suites import Suite
     from safeload.limits import Limits
 
-__all__ = ["Entry", "Keys", "ReadKey", "check_header_tag", "check_limits", "select_key"]
+__all__ = ["Keys", "check_header_tag", "check_limits", "header_tag", "select_key"]
 
 
 _NO_KEYS = (str, bytes, bytearray)  # these have a method called find
+Keys: TypeAlias = "KeyRing | Key"  # whatever finds a key by its id
 
 
-class ReadKey(Protocol):
-    """A key that can verify."""
-
-    @property
-    def suite(self) -> Suite:
-        """The only suite it is for."""
-        ...
-
-    @property
-    def key_id(self) -> bytes:
-        """16 bytes."""
-        ...
-
-    @property
-    def can_decrypt(self) -> bool:
-        """Whether it can read an encrypted body."""
-        ...
-
-    @property
-    def can_sign(self) -> bool:
-        """Whether it can also seal."""
-        ...
-
-    def verify(self, message: bytes, tag: bytes) -> bool:
-        """Whether ``tag`` holds, in constant time."""
-        ...
-
-    def message_keys(self, salt: bytes) -> tuple[bytes, bytes]:
-        """Header key and chunk key of one message."""
-        ...
-
-
-class Entry(Protocol):
-    """A key with its state in a ring."""
-
-    @property
-    def key(self) -> Any:
-        """The key, a :class:`ReadKey`."""
-        ...
-
-    @property
-    def state(self) -> str:
-        """``"active"``, ``"verify-only"`` or ``"revoked"``."""
-        ...
-
-    def covers(self, moment_us: int) -> bool:
-        """Whether the key was in use then."""
-        ...
-
-
-class Keys(Protocol):
-    """Whatever finds a key by its id: a ring, or a single key."""
-
-    def find(self, key_id: bytes) -> Entry | None:
-        """The entry of the key with this id."""
-        ...
-
-
-def select_key(prelude: Prelude, keys: Keys, suites: Collection[Suite | str] | None) -> Entry:
+def select_key(prelude: Prelude, keys: Keys, suites: Collection[Suite | str] | None) -> KeyEntry:
     """The entry of the key that sealed the envelope with this prelude.
 
     Raises:

@@ -15,7 +15,7 @@ from safeload.envelope.wire import CODECS, PRIVATE_CODECS, Layout, Prelude
 from safeload.facts.suites import Suite
 
 if TYPE_CHECKING:
-    from safeload.envelope.keying import Entry
+    from safeload.envelope.keys import KeyEntry
 
 __all__ = ["RESERVED", "Opened", "settle"]
 
@@ -41,8 +41,8 @@ class Opened:
         payload: memoryview,
         prelude: Prelude,
         claims: dict[str, Any],
-        entry: Entry,
-        cosigners: tuple[Entry, ...] = (),
+        entry: KeyEntry,
+        cosigners: tuple[KeyEntry, ...] = (),
     ) -> None:
         self.payload = payload
         self.prelude = prelude
@@ -105,7 +105,7 @@ class Opened:
 
 
 def settle(
-    prelude: Prelude, entry: Entry, claims: bytes, now_us: int | None, min_created: int | None
+    prelude: Prelude, entry: KeyEntry, claims: bytes, now_us: int | None, min_created: int | None
 ) -> dict[str, Any]:
     """Check what is now authentic: expiry, the signer's time in use, rollback, claims. Returns the claims.
 

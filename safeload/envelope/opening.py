@@ -18,7 +18,7 @@ from safeload.envelope import wire
 from safeload.envelope.cosignatures import verify_slots
 from safeload.envelope.failures import refused, unverified
 from safeload.envelope.index import ChunkIndex
-from safeload.envelope.keying import Entry, Keys, check_limits, select_key
+from safeload.envelope.keying import Keys, check_limits, select_key
 from safeload.envelope.opened import Opened, settle
 from safeload.envelope.primitives import NO_BODY, Context, context_digest, index_digest, message
 from safeload.envelope.stream import BodyOpener
@@ -30,6 +30,8 @@ from safeload.source.parallel import Workers
 
 if TYPE_CHECKING:
     from collections.abc import Collection
+
+    from safeload.envelope.keys import KeyEntry
 
 __all__ = [
     "Demand", "Head", "OpenOptions", "accept", "accept_header", "check_size", "fernet_payload", "header_opener",
@@ -65,7 +67,7 @@ class Head(NamedTuple):
 
     prelude: Prelude
     plan: Plan
-    entry: Entry
+    entry: KeyEntry
     header: bytes
 
 
@@ -226,7 +228,7 @@ def open_head(header: bytes, demand: Demand, size: int | None, *, exact: bool) -
 
 def accept(
     head: Head, demand: Demand, claims: bytes, body_digest: bytes, tag: bytes, slots: bytes = b""
-) -> tuple[dict[str, Any], tuple[Entry, ...]]:
+) -> tuple[dict[str, Any], tuple[KeyEntry, ...]]:
     """Steps 3 and 4 for a layout whose signature stands at the end; returns claims and cosigners.
 
     Raises:

@@ -146,6 +146,10 @@ class Key:
         keys = hkdf(secret, info=_label(b"SLE1 msg", self.suite), length=64, salt=salt)
         return keys[:32], keys[32:]
 
+    def verify(self, message: bytes, tag: bytes) -> bool:
+        """Whether ``tag`` holds for ``message``, in constant time; each kind of key says how."""
+        raise NotImplementedError
+
     def _body_secret(self) -> bytes:
         raise ValueError(f"a {self.suite.label} key of this kind derives no message keys")
 
