@@ -11,7 +11,7 @@ import enum
 import hashlib
 import operator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 __all__ = [
     "ARRAY_WRAPPERS",
     "OPERATION",
+    "Frozen",
+    "Keywords",
     "Kind",
+    "Members",
+    "Pairs",
     "Program",
     "Standin",
     "StandinType",
@@ -57,7 +61,8 @@ class Use(NamedTuple):
 
     ``name`` is the global's policy name (``module.attr``, or ``module:outer.inner`` for a dotted qualname). ``args``
     is the tuple of arguments for CALL and CONSTRUCT (keyword arguments of NEWOBJ_EX as a last
-    ``dict`` wrapped in :class:`Keywords`), a 1-tuple with the state for STATE, otherwise ``()``. They are a
+    ``dict`` wrapped in :class:`Keywords`), a 1-tuple with the state for STATE, for ITEMS how they are added (``"setitem"``,
+    ``"append"``, ``"add"``) and which (:class:`Pairs` or a list), otherwise ``()``. They are a
     :func:`snapshot`, taken when the use was recorded: a stream can change a list or a dict after it was
     passed, and a judge that looked later would see other arguments than the callable does.
 
@@ -73,6 +78,37 @@ class Use(NamedTuple):
 
 class Keywords(dict[str, Any]):
     """Keyword arguments of a NEWOBJ_EX, told apart from a dict that is a positional argument."""
+
+
+class Pairs(list[Any]):
+    """A dict of a traced stream: key, value, key, value ... as they came. Nothing was hashed, merged or lost.
+
+    It looks like a list to the unpickler, which adds to lists without being asked: so the ways to do that are shut.
+    """
+
+    __slots__ = ()
+
+    def append(self, _item: Any) -> NoReturn:
+        """Refuse: no pickler appends to a dict."""
+        raise TypeError("items are appended to a dict or a set")
+
+    extend = append
+
+    def take(self, items: Iterable[Any]) -> None:
+        """Hold further items."""
+        list.extend(self, items)
+
+
+class Members(Pairs):
+    """A set of a traced stream: its members as they came."""
+
+    __slots__ = ()
+
+
+class Frozen(tuple[Any, ...]):
+    """A frozenset of a traced stream: its members as they came."""
+
+    __slots__ = ()
 
 
 class StandinType(type):
@@ -103,40 +139,76 @@ def snapshot(args: tuple[Any, ...], note: Callable[[int], None] | None = None) -
 
     That is as deep as the argument rules look: ``(state,)``, ``(({...}, {...}),)``, ``((3, "|", None, (), {...}),)``. In a
     dict, small lists and dicts are copied too (``{"levels": [...]}``); a rule that looks into one has to refuse it
-    when it is larger than :data:`SMALL`. So are bytearrays, which a stream can change like lists; ``note`` is told how many bytes such
-    copies inside of a dict take.
+    when it is larger than :data:`SMALL`. Bytes cannot change: a bytearray is shown to a stream read-only.
+
+    A dict of the stream becomes a ``dict`` if its keys are all exactly ``str`` and each is there once; otherwise it stays
+    :class:`Pairs`, which no rule takes for a dict. A key that only equals the one that a rule looks for would be judged as
+    another one and used as that one. ``note`` is told how many bytes the copies inside of dicts take.
     """
     for item in args:
-        kind = type(item)
-        if kind is tuple or kind is list or kind is dict or kind is Keywords:
+        if type(item) in _CHANGING:
             return tuple([_copied(item, note) for item in args])
     return args
 
 
 SMALL = 64
+_CHANGING = frozenset({tuple, list, Pairs, Members, Keywords})
 # Bytes that a copy of a small list or dict takes, at most: in all, and for each key.
 _HEADER, _PER_KEY = 64, 192
+_STR = frozenset({str})
+_DEEP = 4  # levels of lists and dicts in a dict, as the blocks of a frame have them
+
+
+def as_dict(pairs: Pairs) -> dict[str, Any] | Pairs:
+    """The dict that ``pairs`` stands for if its keys are exactly ``str``, once each; otherwise a copy of ``pairs``."""
+    keys = pairs[::2]
+    if _STR.issuperset(map(type, keys)):
+        made = dict(zip(keys, pairs[1::2], strict=True))
+        if len(made) == len(keys):
+            return made
+    return Pairs(pairs)
 
 
 def _copied(item: Any, note: Callable[[int], None] | None) -> Any:
     kind = type(item)
     if kind is tuple:
-        return tuple([_copied(part, note) if type(part) is list or type(part) is dict else part for part in item])
+        if _CHANGING.isdisjoint(map(type, item)):
+            return item
+        return tuple([_copied_part(part, note) for part in item])
+    return _copied_part(item, note)
+
+
+def _copied_part(item: Any, note: Callable[[int], None] | None) -> Any:
+    kind = type(item)
     if kind is list:
         return item.copy()
-    if kind is dict or kind is Keywords:
-        copy = kind(item)
-        for key, value in item.items():
-            if (type(value) is list or type(value) is dict) and len(value) <= SMALL:
-                copy[key] = value.copy()
-                if note is not None:
-                    note(_HEADER + (8 if type(value) is list else _PER_KEY) * len(value))
-            elif type(value) is bytearray:
-                copy[key] = value[:]
-                if note is not None:
-                    note(2 * len(value))
-        return copy
-    return item
+    if kind is Members:
+        return Members(item)
+    if kind is not Pairs and kind is not Keywords:
+        return item
+    made: dict[str, Any] | Pairs = Keywords(item) if kind is Keywords else as_dict(item)
+    if not isinstance(made, Pairs):
+        for key, value in made.items():
+            if type(value) is list or type(value) is Pairs:
+                made[key] = _inner(value, note, _DEEP)
+    return made
+
+
+def _inner(value: Any, note: Callable[[int], None] | None, depth: int) -> Any:
+    """A small list or dict inside of a dict, copied with those that are in it; anything else as it is."""
+    kind = type(value)
+    if not ((kind is list and len(value) <= SMALL) or (kind is Pairs and len(value) <= 2 * SMALL)) or not depth:
+        return value
+    if note is not None:
+        note(_HEADER + (8 if kind is list else _PER_KEY) * len(value))
+    if kind is list:
+        return [_inner(part, note, depth - 1) if type(part) is list or type(part) is Pairs else part for part in value]
+    made = as_dict(value)
+    if not isinstance(made, Pairs):
+        for key, part in made.items():
+            if type(part) is list or type(part) is Pairs:
+                made[key] = _inner(part, note, depth - 1)
+    return made
 
 
 # The kind and the name of a use.

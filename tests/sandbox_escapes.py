@@ -188,7 +188,13 @@ def main() -> None:
     abstract = f"\0safeload-{os.getpid()}"
     local.bind(abstract)
     local.listen()
-    known = {"PORT": tcp.getsockname()[1], "ABSTRACT": abstract, "MARK": str(mark), "KEPT": str(kept), "PROGRAM": os.getpid()}
+    known = {
+        "PORT": tcp.getsockname()[1],
+        "ABSTRACT": abstract,
+        "MARK": str(mark),
+        "KEPT": str(kept),
+        "PROGRAM": os.getpid(),
+    }
     values = "".join(f"{name} = {value!r}\n" for name, value in known.items())
     head = f"N = {dict(numbers(platform.machine()))!r}\n{values}{HEAD}"
     limits = Limits(max_sandbox_seconds=60, max_sandbox_memory=1 << 28, max_sandbox_result=1 << 24)
@@ -203,7 +209,10 @@ def main() -> None:
             value = jailed(running(head + code), brief if TIME in expected else limits, sys.argv[1], modules=modules)
             found[name] = ["data", str(value)[:200]]
         except Exception as error:
-            found[name] = [next((word for kind, word in kinds if isinstance(error, kind)), type(error).__name__), str(error)[:200]]
+            found[name] = [
+                next((word for kind, word in kinds if isinstance(error, kind)), type(error).__name__),
+                str(error)[:200],
+            ]
         if mark.exists() or kept.read_text() != "kept":
             found[name] = ["ESCAPED", "a file was made or changed"]
             break

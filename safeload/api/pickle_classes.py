@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from safeload.api import defaults
 from safeload.engine.feed import CodeFeed
-from safeload.engine.load.unpickler import RestrictedUnpickler
+from safeload.engine.load.probing import ProbingUnpickler
 from safeload.errors import FormatError
 from safeload.formats.detect import HEAD
 from safeload.pipeline.rebuild import run, settle_class, users
@@ -204,9 +204,9 @@ class _Memo:
         self._buffers = _Refill()
         self._unpickler = self._fresh()
 
-    def _fresh(self) -> RestrictedUnpickler:
+    def _fresh(self) -> ProbingUnpickler:
         options = self._options
-        return RestrictedUnpickler(
+        return ProbingUnpickler(
             self._feed, self._resolved, buffers=self._buffers, encoding=options.encoding, errors=options.errors
         )
 
@@ -221,7 +221,7 @@ class _Memo:
         try:
             if find_class is None:
                 self.tracer.resolve_into(self._resolved)
-            self._feed.feed(judgement.census.code)
+            self._feed.feed(unpickler.code_of(judgement.census, probes=judgement.probes, limits=self._options.limits))
             self._buffers.load(judgement.census.buffers)
             unpickler.use(find_class, persistent_load)
             loaded = run(unpickler)

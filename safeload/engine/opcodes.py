@@ -84,13 +84,13 @@ def _run(memo_bits: int, code: bytes) -> re.Pattern[bytes]:
     put = b"r" + b"".join(high)
     text_put = rb"p[0-9]{1,%d}\n" % max(1, len(str(1 << memo_bits)) - 1)
     return re.compile(
-        rb"(?s)(?:["
+        rb"(?s)(?:J....|M..|K.|["  # the alternatives are tried in order
         + re.escape(SIMPLE)
-        + rb"]|[Kqh].|[\x8cCU\x8a]"
+        + rb"]|[hq].|[\x8cCU\x8a]"
         + COUNTED_1
         + rb"|[XBT]"
         + COUNTED_4
-        + rb"|M..|J....|G.{8}|j....|"
+        + rb"|G.{8}|j....|"
         + b"|".join((put, text_put, INT, LONG, FLOAT, STRING, UNICODE, GET))
         + code
         + rb")*+"

@@ -1,40 +1,42 @@
 """What would a stream import, call and change? Asked of CPython's own unpickler, with inert stand-ins.
 
 The stream runs on the C unpickler that will load it, so there is no second parser to disagree with it. Instead of
-importing, ``find_class`` answers with a class made for the name, whose metaclass records what the stream does with
-it and does nothing. The unpickler has no branches: it executes every opcode in order whatever the values are, so the
-trace is complete; of a folded stream (:mod:`~safeload.engine.cost.folding`) but for repetitions of what it shows. Rule: nothing here
-imports, resolves or calls anything that a stream names.
+importing, ``find_class`` answers with a class made for the name (:mod:`~safeload.engine.standins`). The stream is respelled
+(:mod:`~safeload.engine.respell`), so nothing is hashed or compared while it runs; what it built is weighed afterwards
+(:mod:`~safeload.engine.cost.weigh`). The unpickler has no branches: it executes every opcode in order whatever the values
+are, so the trace is complete. Rule: nothing here imports, resolves or calls anything that a stream names, and nothing that a
+stream made is hashed.
 """
 
 from __future__ import annotations
 
-import functools
 import pickle
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
+from safeload.engine import respell as tags
+from safeload.engine.cost.weigh import Account, Scales
 from safeload.engine.feed import CodeFeed
+from safeload.engine.respell import respell
+from safeload.engine.standins import Persistent, make_standin
 from safeload.errors import FormatError, LimitExceededError, SafeloadError
-from safeload.program import Keywords, Kind, Standin, StandinType, Use, snapshot
+from safeload.program import Frozen, Keywords, Kind, Members, Pairs, Standin, StandinType, Use, snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
-    from safeload.engine.cost.folding import Folded
     from safeload.limits import Limits
 
 __all__ = ["Tracer", "legacy_name", "policy_name"]
 
-_CONTAINERS = frozenset({list, dict, Keywords})
+_CONTAINERS = frozenset({list, dict, Pairs, Members, Keywords})
 _NO_CONTAINER = _CONTAINERS.isdisjoint
 # What a copy of a dict takes for each key, in list items; and what every byte of a stream allows to be copied: a stream in which each
 # object has a state of its own never meets the limit.
 _COPIED_PER_KEY = 8
 _COPIED_PER_BYTE = 4
-_bare: Any = object.__new__
 _new_use = tuple.__new__  # what Use() does, at a third of the cost
-# A call of one of these makes an instance of the class in its first argument (CPython, Lib/copyreg.py).
-_CONSTRUCTORS = frozenset({"copyreg._reconstructor", "copyreg.__newobj__", "copyreg.__newobj_ex__"})
+_STR = frozenset({str})
+_T = TypeVar("_T", bound=Pairs)
 
 
 def policy_name(module: str, qualname: str) -> str:
@@ -61,6 +63,14 @@ class Tracer:
         makes_classes: calls may make classes, of which the stream makes instances, as those of dill and cloudpickle do.
             What one global makes is then one object in the trace, so no argument rule can judge it: for streams whose
             arguments nobody judges (a signer's grant), and to see all of a stream that is refused anyway.
+        named: see :class:`safeload.formats.base.Stream`.
+        account: what the artifact may cost; one of its own if there is none.
+
+    Attributes:
+        uses: what the streams do, in order.
+        spellings: the policy names of the globals, by module and name as they are spelled.
+        scales: what the latest stream weighs.
+        builds: whether the piece that was executed last ends with BUILD.
     """
 
     def __init__(
@@ -72,17 +82,14 @@ class Tracer:
         errors: str = "strict",
         makes_classes: bool = False,
         named: Callable[[Any], Any] | None = None,
+        account: Account | None = None,
     ) -> None:
-        """``named``: see :class:`safeload.formats.base.Stream`."""
         self.limits = limits
         self.makes_classes = makes_classes
         self.uses: list[Use] = []
-        # Uses that stand for others; an empty range is where others were left out.
-        self.repeated: list[range] = []
-        # The trace of the same stream, if something was left out of this one.
-        self.in_full: Callable[[], Tracer] | None = None
-        self._left_out = 0
         self.spellings: dict[tuple[str, str], str] = {}
+        self.scales = Scales(account or Account(limits))
+        self.builds = False
         self._protocol = 0
         self._copied = 0  # list items, some eight bytes each, in what was kept of arguments
         self._may_copy = limits.max_hash_work
@@ -99,19 +106,18 @@ class Tracer:
 
     def _start(self) -> None:
         """Give the unpickler an empty stack and an empty memo."""
-        self._unpickler.__init__(  # type: ignore[misc]
-            self._feed, find=self._find, record=self.record, buffers=self._buffers, named=self._named, **self._options
-        )
+        self._unpickler.__init__(self._feed, self, self._buffers, self._named, **self._options)  # type: ignore[misc]
 
     def trace(self, code: bytes, protocol: int, buffers: Iterable[Any] = ()) -> Any:
-        """Run one canonical stream; returns what it builds, with stand-ins for everything that is not plain data.
+        """Run one canonical stream and weigh it; returns what it builds, with stand-ins for what is not plain data.
+
+        Dicts are :class:`~safeload.program.Pairs` in it, sets :class:`~safeload.program.Members`.
 
         Raises:
             FormatError: the unpickler does not accept the stream.
-            LimitExceededError: more uses or globals than the limits allow.
+            LimitExceededError: more uses or globals than the limits allow, or it would cost too much to load.
         """
-        self._may_copy += _COPIED_PER_BYTE * len(code)
-        self._feed.feed(code)
+        self._feed.feed(self._respelled(code))
         return self._load(protocol, buffers)
 
     def trace_pieces(self, next_piece: Callable[[], bytes], protocol: int, buffers: Iterable[Any] = ()) -> Any:
@@ -121,13 +127,7 @@ class Tracer:
         and what it raises leaves this method. A piece that ends inside an opcode is refused, or executed with what
         follows as if it had not been cut; so a caller cuts where a census has seen that an opcode ends.
         """
-
-        def counted() -> bytes:
-            piece = next_piece()
-            self._may_copy += _COPIED_PER_BYTE * len(piece)
-            return piece
-
-        self._feed.feed(b"", counted)
+        self._feed.feed(b"", lambda: self._respelled(next_piece()))
         try:
             built = self._load(protocol, buffers)
         except SafeloadError:
@@ -138,40 +138,32 @@ class Tracer:
             raise FormatError("not a well-formed pickle: STOP is followed by more", code="format.trailing")
         return built
 
-    def trace_folded(self, folded: Folded, protocol: int, buffers: Iterable[Any] | None = None) -> Any:
-        """:meth:`trace` for a folded stream; :attr:`repeated` says which uses stand for others.
+    def beside(self) -> Tracer:
+        """A tracer for a stream inside of this one, with a memo of its own; its uses are recorded here, on one account."""
+        other = Tracer(
+            self.limits,
+            fix_imports=self._fix_imports,
+            makes_classes=self.makes_classes,
+            named=self._named,
+            account=self.scales.account,
+            **self._options,
+        )
+        other.uses = self.uses
+        other.scales = self.scales.beside()
+        return other
 
-        ``buffers``: in place of those of the stream.
-
-        Raises:
-            SafeloadError: as :meth:`trace`; the stream itself may do better.
-        """
-        buffers = folded.buffers if buffers is None else buffers
-        built = self.trace_pieces(functools.partial(next, self._pieces_of(folded), b""), protocol, buffers)
-        if len(self.uses) + self._left_out > self._most_uses:
-            raise _too_many_uses(self._most_uses)
-        if self._copied > self._may_copy:
-            raise self._too_many_copies()
-        return built
-
-    def _pieces_of(self, folded: Folded) -> Iterator[bytes]:
-        """The pieces; each is asked for when those before were executed."""
-        for code, counts in folded.pieces:
-            first, copied = len(self.uses), self._copied
-            yield code
-            if counts > 0 and len(self.uses) == first:
-                raise FormatError("a repetition does nothing that can be judged")  # an empty range says something else
-            if counts:
-                self.repeated.append(range(first, len(self.uses)))
-            if counts > 1:
-                self._left_out += (counts - 1) * (len(self.uses) - first)
-                self._copied += (counts - 1) * (self._copied - copied)
+    def _respelled(self, code: bytes) -> bytes:
+        self._may_copy += _COPIED_PER_BYTE * len(code)
+        respelled = respell(code)
+        self.scales.expect(respelled, len(code))
+        self.builds = respelled.builds
+        return respelled.code
 
     def _load(self, protocol: int, buffers: Iterable[Any]) -> Any:
         self._protocol = protocol
-        self._buffers.load(buffers)
+        self._buffers.load(buffers, self.scales)
         try:
-            return self._run()
+            built = self._run()
         except SafeloadError:
             raise
         except RecursionError as error:
@@ -189,6 +181,8 @@ class Tracer:
                     stage="analyse",
                 ) from error
             raise FormatError.wrap(error) from error
+        self.scales.weigh()
+        return built
 
     def _run(self) -> Any:
         """Let the unpickler load, and leave nothing on its stack.
@@ -202,20 +196,21 @@ class Tracer:
             self._start()
             raise
         finally:
-            self._buffers.load(())
+            self._buffers.load((), self.scales)
         self._read_all = self._feed.exhausted
         self._feed.feed(b"N.")
         self._unpickler.load()
         return built
 
+    def release(self) -> None:
+        """Let go of the memo: no further stream will be traced. Its objects would wait for the collector otherwise."""
+        del self._unpickler
+
     def standin(self, name: str) -> type:
         """The stand-in for the global ``name`` (a policy name), without a use of it."""
         if name not in self._standins:
-            self._standins[name] = self._made(name)
+            self._standins[name] = make_standin(name, self.record, makes_classes=self.makes_classes)
         return self._standins[name]
-
-    def _made(self, name: str) -> type:
-        return _make_standin(_ClassMakerType if self.makes_classes else _RecordingType, name, self.record)
 
     @property
     def maps_names(self) -> bool:
@@ -230,40 +225,53 @@ class Tracer:
         """
         uses = self.uses
         if args:
-            args = self._kept(args)
+            self.scales.given(kind, name, args, target)
+            if kind is not Kind.ITEMS:
+                args = self._kept(args)
         uses.append(_new_use(Use, (kind, name, args, target)))
         if len(uses) > self._most_uses:
-            raise _too_many_uses(self._most_uses)
+            raise LimitExceededError(
+                f"the pickle uses more than max_operations={self._most_uses:,} imports, calls and state sets",
+                code="limit.operations",
+            )
 
     def _kept(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
         """A snapshot of ``args``; a stream that passes a large list again and again runs into the limit."""
         if _NO_CONTAINER(map(type, args)):
             for item in args:
-                if type(item) is tuple and not _NO_CONTAINER(map(type, item)):
-                    break
+                if type(item) is tuple:
+                    self._copied += len(item)  # of a long one, a look takes as long as a copy
+                    if not _NO_CONTAINER(map(type, item)):
+                        break
             else:
+                if self._copied > self._may_copy:
+                    self._too_many_copies()
                 return args  # nothing in it can change
         kept = snapshot(args, self._note)
         for item in kept:
             for part in item if type(item) is tuple else (item,):
-                if type(part) is list:
+                kind = type(part)
+                if kind is list:
                     self._copied += len(part)
-                elif type(part) in _CONTAINERS:
+                elif kind in _CONTAINERS:
                     self._copied += _COPIED_PER_KEY * len(part)
         if self._copied > self._may_copy:
-            raise self._too_many_copies()
+            self._too_many_copies()
         return kept
 
-    def _too_many_copies(self) -> LimitExceededError:
-        return LimitExceededError(
+    def _too_many_copies(self) -> NoReturn:
+        raise LimitExceededError(
             f"the pickle passes lists and dicts of more than max_hash_work={self.limits.max_hash_work:,} items to calls",
             code="limit.hash-work",
         )
 
     def _note(self, size: int) -> None:
         self._copied += size // 8
+        if self._copied > self._may_copy:
+            self._too_many_copies()
 
-    def _find(self, module: str, name: str) -> type:
+    def find(self, module: str, name: str) -> type:
+        """The stand-in for a global of the stream."""
         spelling = (module, name)
         known = self.spellings.get(spelling)
         if known is None:
@@ -296,218 +304,147 @@ class Tracer:
                 raise LimitExceededError(
                     f"the pickle imports more than max_globals={self.limits.max_globals:,} names", code="limit.globals"
                 )
-            self._standins[known] = self._made(known)
+            self._standins[known] = make_standin(known, self.record, makes_classes=self.makes_classes)
         return known
 
 
 class _Buffers:
     """The iterator behind NEXT_BUFFER; what a stream could change in place is shown to it read-only."""
 
-    __slots__ = ("_items",)
+    __slots__ = ("_items", "_scales")
 
     def __init__(self) -> None:
         self._items: Any = iter(())
 
-    def load(self, buffers: Iterable[Any]) -> None:
+    def load(self, buffers: Iterable[Any], scales: Scales) -> None:
         self._items = iter(buffers)
+        self._scales = scales
 
     def __iter__(self) -> _Buffers:
         return self
 
     def __next__(self) -> Any:
         buffer = next(self._items)
-        if type(buffer) is bytes or isinstance(buffer, Standin):
+        if isinstance(buffer, Standin):
             return buffer
-        return memoryview(buffer).toreadonly()
+        if type(buffer) is not bytes:
+            buffer = memoryview(buffer).toreadonly()
+        self._scales.account.budget += buffer.nbytes if type(buffer) is memoryview else len(buffer)
+        return buffer
 
 
 class _TracingUnpickler(pickle.Unpickler):
-    """The C unpickler with both of its ways out replaced."""
+    """The C unpickler with both of its ways out replaced, for respelled streams."""
 
-    def __init__(
-        self, file: Any, *, find: Any, record: Any, buffers: Any, named: Any, encoding: str, errors: str
-    ) -> None:
+    def __init__(self, file: Any, tracer: Tracer, buffers: Any, named: Any, *, encoding: str, errors: str) -> None:
         super().__init__(file, encoding=encoding, errors=errors, buffers=buffers)
-        self.record = record
+        self._tracer = tracer
         self._named = named
-        self._find = find
+        self._made = tracer.scales.made  # what hashes, as it is made
+        self._batches: dict[int, Any] = {}
 
     def find_class(self, module: str, name: str) -> Any:
-        return self._find(module, name)
+        return self._tracer.find(module, name)
 
     def persistent_load(self, pid: Any) -> Any:
+        """Do what the respelled opcode does; a text is the application's own id."""
+        if type(pid) is not tuple:
+            return self._persistent(pid)
+        payload, tag = pid
+        if tag == tags.SET_ITEMS:
+            target, items = payload
+            return self._set_items(target, items)
+        if tag == tags.EMPTY_DICT:
+            made = Pairs()
+            self._made.append(made)
+            return made
+        if tag == tags.SET_ITEM:
+            target, *items = payload
+            return self._set_items(target, items)
+        return self._rare(payload, tag)
+
+    def _rare(self, payload: Any, tag: int) -> Any:
+        """The respelled opcodes that common streams hardly use."""
+        made: Any
+        if tag == tags.BYTES:
+            return memoryview(payload)
+        if tag == tags.DICT:
+            made = Pairs()
+            self._made.append(made)
+            return self._set_items(made, payload)
+        if tag == tags.EMPTY_SET:
+            made = Members()
+        elif tag == tags.FROZENSET:
+            made = Frozen(payload)
+        elif tag == tags.ADD_ITEMS:
+            return self._add_items(*payload)
+        elif tag == tags.NEW_WITH_KEYWORDS:
+            return _new(*payload)
+        elif tag == tags.PERSISTENT:
+            return self._persistent(payload)
+        else:
+            raise FormatError("not a well-formed pickle: a persistent id that no stream can have")
+        self._made.append(made)
+        return made
+
+    def _set_items(self, target: Any, items: list[Any]) -> Any:
+        if type(target) is Pairs:
+            if len(items) % 2:
+                raise FormatError("not a well-formed pickle: odd number of items for SETITEMS")
+            target += items
+        elif not items:
+            return target
+        elif len(items) % 2 or not _answers(target):
+            raise FormatError(
+                "the pickle assigns items to what is no dict; no pickler writes that, and it would change what others hold",
+                code="format.set-item",
+            )
+        else:
+            self._batch(target, Pairs).take(items)
+            type(target).safeload_items(target, "setitem", Pairs(items))
+        return target
+
+    def _add_items(self, target: Any, items: tuple[Any, ...]) -> Any:
+        if type(target) is Members:
+            target += items
+        elif not items:
+            return target
+        elif not _answers(target):
+            raise FormatError("the pickle adds members to what is no set", code="format.set-item")
+        else:
+            self._batch(target, Members).take(items)
+            type(target).safeload_items(target, "add", Members(items))
+        return target
+
+    def _batch(self, target: Any, kind: type[_T]) -> _T:
+        """All items that one object gets: they are keys of one dict, or members of one set."""
+        found = self._batches.get(id(target))
+        if type(found) is not kind:
+            found = self._batches[id(target)] = kind()
+            self._made.append(found)
+        return found
+
+    def _persistent(self, pid: Any) -> Any:
         found = self._named(pid) if self._named is not None else None
         if not isinstance(found, StandinType):
-            found = _Persistent()
-        self.record(Kind.PERSISTENT, "", (pid,), found)
+            found = Persistent()
+        self._tracer.record(Kind.PERSISTENT, "", (pid,), found)
         return found
 
 
-class _RecordingType(StandinType):
-    """Metaclass of stand-ins: being called is recorded; being changed is recorded as a class state set.
-
-    The names below are looked up by the unpickler on whatever is on its stack. A data descriptor on the metaclass
-    answers before the class's own attributes, so a change of the class is never mistaken for one of an instance.
-    """
-
-    _record: Any
-
-    def __call__(cls, *args: Any) -> Any:
-        name = cls.safeload_name
-        if name in _CONSTRUCTORS and args and isinstance(args[0], _RecordingType):
-            result = _bare(args[0])
-            cls._record(Kind.CALL, name, args, result)
-            cls._record(Kind.CONSTRUCT, args[0].safeload_name, args[1:], result)
-            return result
-        result = _bare(cls)
-        cls._record(Kind.CALL, name, args, result)
-        return result
-
-    def __setitem__(cls, key: Any, value: Any) -> None:
-        cls._record(Kind.CLASS_STATE, cls.safeload_name)
-
-    def _class_state(cls, *_args: Any) -> None:
-        cls._record(Kind.CLASS_STATE, cls.safeload_name)
-
-    @property
-    def __setstate__(cls) -> Any:
-        return cls._class_state
-
-    append = extend = add = __setstate__
+def _answers(target: Any) -> bool:
+    """Whether it is a stand-in, for a global, for what a call made or for a class that one made."""
+    return isinstance(target, Standin) or hasattr(type(target), "safeload_items")
 
 
-class _Recording(Standin):
-    """What a stand-in's instances do: record, and nothing else."""
-
-    __slots__ = ()
-    _record: Any
-
-    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
-        if kwargs:
-            args = (*args, Keywords(kwargs))
-        result = object.__new__(cls)
-        cls._record(Kind.CONSTRUCT, cls.safeload_producer, args, result)
-        return result
-
-    def __setstate__(self, state: Any) -> None:
-        type(self)._record(Kind.STATE, self.safeload_producer, (state,), self)
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        type(self)._record(Kind.ITEMS, self.safeload_producer, ("setitem",), self)
-
-    def append(self, _item: Any) -> None:
-        type(self)._record(Kind.ITEMS, self.safeload_producer, ("append",), self)
-
-    extend = add = append
-
-    def __call__(self, *args: Any) -> Any:
-        type(self)._record(Kind.COMPUTED, self.safeload_producer, args)
-        return object.__new__(type(self))
-
-
-class _Persistent(Standin):
-    """What a persistent id stands for. It can be stored, but not called or changed.
-
-    Every way of changing it is answered here, because the application's object may answer it too.
-    """
-
-    __slots__ = ()
-    safeload_producer = "persistent-id"
-
-    def __setstate__(self, state: Any) -> None:
-        self._refuse()
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        self._refuse()
-
-    def append(self, _item: Any) -> None:
-        self._refuse()
-
-    extend = add = append
-
-    def __call__(self, *_args: Any) -> Any:
-        self._refuse()
-
-    @staticmethod
-    def _refuse() -> NoReturn:
-        raise FormatError(
-            "the pickle calls or changes the object behind a persistent id, which is the application's own",
-            code="policy.persistent-object",
-            stage="analyse",
-        )
-
-
-class _ClassMakerType(_RecordingType):
-    """Metaclass of stand-ins whose calls may make classes: they all return one class, which records in its turn."""
-
-    def __call__(cls, *args: Any) -> Any:
-        name = cls.safeload_name
-        if name in _CONSTRUCTORS and args and isinstance(args[0], _RecordingType):
-            return super().__call__(*args)
-        result = cls.__dict__.get("safeload_result")
-        if result is None:
-            content = {"safeload_producer": name, "_record": staticmethod(cls._record)}
-            result = cls.safeload_result = _ResultType("standin", (_Result,), content)
-        cls._record(Kind.CALL, name, args, result)
-        return result
-
-
-class _ResultType(type):
-    """Metaclass of what stands for the results of calls, where those may be classes.
-
-    As far as the unpickler can tell each is a class, an instance that has its state set, a list and a dict at once.
-    """
-
-    safeload_producer: str
-    _record: Any
-
-    def __call__(cls, *args: Any) -> Any:
-        cls._record(Kind.COMPUTED, cls.safeload_producer, args)
-        return cls
-
-    def __setitem__(cls, key: Any, value: Any) -> None:
-        cls._record(Kind.ITEMS, cls.safeload_producer, ("setitem",), cls)
-
-    def _set_state(cls, state: Any) -> None:
-        cls._record(Kind.STATE, cls.safeload_producer, (state,), cls)
-
-    def _add(cls, _item: Any) -> None:
-        cls._record(Kind.ITEMS, cls.safeload_producer, ("append",), cls)
-
-    @property
-    def __setstate__(cls) -> Any:
-        return cls._set_state
-
-    @property
-    def append(cls) -> Any:
-        return cls._add
-
-    extend = add = append
-
-
-class _Result(Standin):
-    """Base of the classes of :class:`_ResultType`; an instance that a stream makes of one is that class again."""
-
-    __slots__ = ()
-
-    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
-        made: Any = cls
-        made._record(Kind.COMPUTED, made.safeload_producer, (*args, Keywords(kwargs)) if kwargs else args)
-        return made
-
-
-def _too_many_uses(limit: int) -> LimitExceededError:
-    return LimitExceededError(
-        f"the pickle uses more than max_operations={limit:,} imports, calls and state sets", code="limit.operations"
-    )
-
-
-def _make_standin(metaclass: type[_RecordingType], name: str, record: Any) -> type:
-    return metaclass(
-        "standin",
-        (_Recording,),
-        {"__slots__": (), "safeload_name": name, "safeload_producer": name, "_record": staticmethod(record)},
-    )
+def _new(cls: Any, args: Any, keywords: Any) -> Any:
+    """NEWOBJ_EX: the names of keywords are exactly strings, once each, or somebody could judge another one than is used."""
+    if not isinstance(cls, type) or not isinstance(args, tuple):
+        raise TypeError("NEWOBJ_EX class argument must be a type, not " + type(cls).__name__)
+    names = keywords[::2] if type(keywords) is Pairs else (None,)
+    if not _STR.issuperset(map(type, names)) or len(set(names)) < len(names):
+        raise FormatError("the keywords of an object are not a dict of names", code="format.keywords")
+    return cls.__new__(cls, *args, **dict(zip(names, keywords[1::2], strict=True)))
 
 
 def _is_path(name: str) -> bool:

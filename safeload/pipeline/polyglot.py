@@ -16,7 +16,7 @@ from safeload.engine.census import take_census
 from safeload.engine.leniency import PUSHES
 from safeload.errors import LimitExceededError, SafeloadError
 from safeload.formats.pickled_bytes import ACTS, IMPORTS
-from safeload.pipeline.stream import weigh_broken
+from safeload.pipeline.stream import literals_of
 from safeload.program import Kind
 from safeload.source.blob_source import BlobSource
 
@@ -140,19 +140,17 @@ class PickleLook:
                 spending.judge(len(code), traced=False)
         tracer = Tracer(self._options.limits, encoding="latin1")
         try:
-            tracer.trace(code, protocol, weigh_broken(code, buffers, self._options))
+            tracer.trace(code, protocol, literals_of(buffers))
         except SafeloadError as stop:
             return tracer.uses, stop
         return tracer.uses, None
 
     def value(self, blob: Blob) -> Any:
         """What the pickle holds."""
-        from safeload.engine.cost.hashing import KeyWalk
         from safeload.engine.trace import Tracer
 
         options = self._options
         census = take_census(BlobSource(blob), options.limits, None)
-        KeyWalk(options.limits).walk(census.code, census.buffers)
         tracer = Tracer(options.limits, encoding="latin1")
         return tracer.trace(census.code, census.protocol, census.buffers)
 

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from safeload.engine.collector import pause
 from safeload.engine.feed import CodeFeed
-from safeload.engine.load.unpickler import RestrictedUnpickler
+from safeload.engine.load.probing import ProbingUnpickler
 from safeload.errors import LoadError, SafeloadError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from safeload.engine.load.unpickler import RestrictedUnpickler
     from safeload.pipeline.request import JudgeOptions
     from safeload.pipeline.verdict import Judgement
     from safeload.policy import Policy
@@ -32,6 +33,7 @@ __all__ = [
     "settle_class",
     "settled",
     "target",
+    "unpickler_for",
     "users",
 ]
 
@@ -45,20 +47,40 @@ def load_code(judgement: Judgement, options: JudgeOptions, substitutes: Mapping[
         LoadError: a name does not exist, or an allowed object could not be rebuilt.
         PolicyError: a name is not what the policy meant.
     """
-    census = judgement.census
-    unpickler = RestrictedUnpickler(
-        CodeFeed(census.code),
+    unpickler = unpickler_for(
+        judgement,
+        options,
         resolve_all(judgement, options.policy, substitutes or {}),
-        persistent_load=options.persistent_load,
         buffers=settled(judgement),
-        encoding=options.encoding,
-        errors=options.errors,
+        persistent_load=options.persistent_load,
     )
     with pause:
         loaded = run(unpickler)
     if options.policy.grants_code:
         settle_class(loaded, judgement)
     return loaded
+
+
+def unpickler_for(
+    judgement: Judgement,
+    options: JudgeOptions,
+    resolved: Mapping[tuple[str, str], Any],
+    *,
+    buffers: Iterable[Any] | None,
+    persistent_load: Callable[[Any], Any] | None = None,
+) -> ProbingUnpickler:
+    """The restricted unpickler for a judged stream, ready to load it."""
+    feed = CodeFeed()
+    unpickler = ProbingUnpickler(
+        feed,
+        resolved,
+        persistent_load=persistent_load,
+        buffers=buffers,
+        encoding=options.encoding,
+        errors=options.errors,
+    )
+    feed.feed(unpickler.code_of(judgement.census, probes=judgement.probes, limits=options.limits))
+    return unpickler
 
 
 def settle_class(loaded: Any, judgement: Judgement) -> None:

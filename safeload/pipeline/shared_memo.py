@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from safeload.audit import Operation
     from safeload.engine.census import Census
-    from safeload.engine.cost.hashing import KeyWalk
     from safeload.engine.trace import Tracer
     from safeload.pipeline.request import JudgeOptions
     from safeload.program import Use
@@ -43,7 +42,6 @@ class MemoTracer:
         self._options = options
         self._history: list[Census] | None = []  # judged streams; None once they are too large to keep
         self._tracer: Tracer | None = None
-        self._walk: KeyWalk | None = None
         self._renamed: dict[str, set[str]] = {}  # what the application's find_class found under another name
         self._tracing = False  # the tracer is ahead of the unpickler, or was left in the middle of a stream
 
@@ -64,11 +62,10 @@ class MemoTracer:
             if untouched and not census.has_code and is_harmless(census.code, census.protocol):
                 self._history = [census]
                 return Judgement(census)
-            tracer, walk = self._state()
+            tracer = self._state()
             self._tracing = True
             tracer.uses.clear()
             with pause:
-                walk.walk(census.code, census.buffers)
                 try:
                     tracer.trace(census.code, census.protocol, census.buffers)
                 except FormatError as error:
@@ -95,7 +92,7 @@ class MemoTracer:
         """Undo what a refused stream did to the traced memo; ``False`` if that is not known any more."""
         if self._tracing:
             self._tracing = False
-            self._tracer = self._walk = None
+            self._tracer = None
             return self._history is not None
         return True
 
@@ -130,7 +127,7 @@ class MemoTracer:
         from safeload.engine.trace import legacy_name, policy_name
         from safeload.program import Kind, Use
 
-        tracer, _ = self._state()
+        tracer = self._state()
         asked = tracer.spellings.get(original) if original else None
         known = tracer.spellings.get((module, name))
         if known is None or original != (module, name):
@@ -169,23 +166,18 @@ class MemoTracer:
         if other._history is None:
             raise ValueError("this memo belongs to streams that are too large to judge again")
         self._history = [*other._history]
-        self._tracer = self._walk = None
+        self._tracer = None
 
     def clear_memo(self) -> None:
         """Forget what was memoized."""
         self._history = []
-        self._tracer = self._walk = None
+        self._tracer = None
         self._tracing = False
 
-    def _state(self) -> tuple[Tracer, KeyWalk]:
-        from safeload.engine.cost.hashing import KeyWalk
-
-        options = self._options
-        if self._tracer is None or self._walk is None:
-            tracer = new_tracer(options)
-            walk = KeyWalk(options.limits)
+    def _state(self) -> Tracer:
+        if self._tracer is None:
+            tracer = new_tracer(self._options)
             for census in self._history or ():
-                walk.walk(census.code, census.buffers)
                 tracer.trace(census.code, census.protocol, census.buffers)
-            self._tracer, self._walk = tracer, walk
-        return self._tracer, self._walk
+            self._tracer = tracer
+        return self._tracer

@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from safeload.audit import Operation
-    from safeload.engine.cost.hashing import KeyWalk
-    from safeload.engine.cost.repeats import Repeats
     from safeload.engine.trace import Tracer
     from safeload.pipeline.known_clean import Known
     from safeload.pipeline.request import JudgeOptions
@@ -46,11 +44,11 @@ __all__ = [
     "judge",
     "judge_broken",
     "judgements",
+    "literals_of",
     "new_tracer",
     "rebuild",
     "rebuild_bytes",
     "rebuild_short",
-    "weigh_broken",
 ]
 
 judgements: Judgements[Known] = Judgements()
@@ -139,7 +137,8 @@ def rebuild_bytes(
                 census = census_of(BytesSource(data), options, None, whole=True)
                 tracer = _analysed(census, options)
         judgement = _settled(census, tracer, options, operation)
-        place.keep((judgement.spellings or {}, judgement.constructed))
+        if not judgement.probes:
+            place.keep((judgement.spellings or {}, judgement.constructed))
     with operation.child("load"):
         return _load(judgement, options)
 
@@ -158,11 +157,14 @@ def rebuild_short(data: bytes, options: JudgeOptions, operation: Operation) -> A
 
 
 def _analysed(census: Census, options: JudgeOptions) -> Tracer | None:
-    """Bound what a stream costs, and trace it; ``None`` if it is pure data, about which nothing is left to decide."""
+    """Trace a stream, and weigh it; ``None`` if it is pure data, about which nothing is left to decide."""
     if census.has_code:
-        return _trace(census, options)
+        return _traced(census, options)
     if not is_harmless(census.code, census.protocol):
-        _weigh(census, options)
+        with pause:
+            tracer = new_tracer(options)
+            tracer.trace(census.code, census.protocol, census.buffers)
+            tracer.release()
     return None
 
 
@@ -207,40 +209,40 @@ def judge_broken(code: bytes, protocol: int, options: JudgeOptions, buffers: Seq
     """
     if not any(opcode in code for opcode in _CALLABLES):
         return None
-    from safeload.engine.trace import Tracer
     from safeload.program import Kind
 
-    tracer = Tracer(options.limits, fix_imports=options.fix_imports, named=options.named)
-    try:
-        literals = weigh_broken(code, buffers, options)
+    tracer = new_tracer(options)
+    literals = literals_of(buffers)
+    arguments = True
+    with pause:
         try:
-            with pause:
-                tracer.trace(code, protocol, literals)
+            tracer.trace(code, protocol, literals)
         except FormatError as error:
             if error.code == COMPUTED_CLASS:
-                tracer = Tracer(options.limits, fix_imports=options.fix_imports, makes_classes=True)
-                with contextlib.suppress(FormatError), pause:
+                tracer = new_tracer(options, makes_classes=True)
+                with contextlib.suppress(SafeloadError):
                     tracer.trace(code, protocol, literals)
-    except SafeloadError:
-        return None
+            arguments = _weighed(tracer)
+        except SafeloadError:
+            arguments = False
     if all(use.kind is Kind.PERSISTENT for use in tracer.uses):
         return None
-    return decide(Census(code, literals, len(code), protocol, has_code=True, mutable=False), tracer, options)
+    census = Census(code, literals, len(code), protocol, has_code=True, mutable=False)
+    return decide(census, tracer, options, arguments=arguments)
 
 
-def weigh_broken(code: bytes, buffers: Iterable[Any], options: JudgeOptions) -> list[Any]:
-    """Bound what the start of a broken stream costs, wherever it breaks; returns the buffers that an unpickler may take.
+def literals_of(buffers: Iterable[Any]) -> list[Any]:
+    """The buffers of a broken stream; what stands for the bytes of an array in a joblib file is nothing that an unpickler takes."""
+    return [item if isinstance(item, bytes | bytearray | memoryview) else b"" for item in buffers]
 
-    Raises:
-        LimitExceededError: it costs too much.
-    """
-    from safeload.engine.cost.hashing import KeyWalk
 
-    # What stands for the bytes of an array in a joblib file is nothing that an unpickler takes.
-    literals = [item if isinstance(item, bytes | bytearray | memoryview) else b"" for item in buffers]
-    with contextlib.suppress(FormatError), pause:
-        KeyWalk(options.limits).walk(code, literals)
-    return literals
+def _weighed(tracer: Tracer) -> bool:
+    """Whether what a broken stream hands to calls is light enough for the rules to look at."""
+    try:
+        tracer.scales.weigh()
+    except SafeloadError:
+        return False
+    return True
 
 
 def census_of(source: Source, options: JudgeOptions, buffers: Iterable[Any] | None, *, whole: bool) -> Census:
@@ -267,18 +269,9 @@ def _trailing(size: int) -> NoReturn:
     )
 
 
-def _weigh(census: Census, options: JudgeOptions) -> KeyWalk:
-    """The exact way to bound what hashing costs."""
-    from safeload.engine.cost.hashing import KeyWalk
-
-    walk = KeyWalk(options.limits)
-    with pause:
-        walk.walk(census.code, census.buffers)
-    return walk
-
-
-def new_tracer(options: JudgeOptions, *, makes_classes: bool = False) -> Tracer:
-    """A tracer for streams that are judged under ``options``."""
+def new_tracer(options: JudgeOptions, *, makes_classes: bool | None = None) -> Tracer:
+    """A tracer for streams that are judged under ``options``; if nothing else is said, calls may make classes where the policy grants code."""
+    from safeload.engine.cost.weigh import Account
     from safeload.engine.trace import Tracer
 
     return Tracer(
@@ -286,37 +279,10 @@ def new_tracer(options: JudgeOptions, *, makes_classes: bool = False) -> Tracer:
         fix_imports=options.fix_imports,
         encoding=options.encoding,
         errors=options.errors,
-        makes_classes=makes_classes or options.policy.grants_code,
+        makes_classes=options.policy.grants_code if makes_classes is None else makes_classes,
         named=options.named,
+        account=Account(options.limits, options.spending),
     )
-
-
-def _trace(census: Census, options: JudgeOptions) -> Tracer:
-    """Ask the unpickler what a stream with code would do, once that is known to cost little."""
-    repeats = _weigh(census, options).learned
-    tracer = None if repeats is None else _traced_folded(census, repeats, options)
-    if tracer is None:
-        return _traced(census, options)
-    tracer.in_full = lambda: _traced(census, options)
-    return tracer
-
-
-def _traced_folded(census: Census, repeats: Repeats, options: JudgeOptions) -> Tracer | None:
-    """The trace without repetitions; ``None`` if it is not worth it, or does not go well."""
-    if not repeats.patterned or census.mutable or options.policy.grants_code or options.named:
-        return None
-    if len(set(map(id, census.buffers))) < len(census.buffers):
-        return None  # rules tell bytes that are used again by their identity
-    from safeload.engine.cost.folding import fold
-
-    with pause, contextlib.suppress(SafeloadError):
-        folded = fold(census.code, census.buffers, repeats)
-        if folded is not None:
-            tracer = new_tracer(options)
-            tracer.trace_folded(folded, census.protocol)
-            if ARRAY_WRAPPERS.isdisjoint(tracer.spellings.values()):
-                return tracer
-    return None
 
 
 def _traced(census: Census, options: JudgeOptions) -> Tracer:
@@ -333,6 +299,7 @@ def _traced(census: Census, options: JudgeOptions) -> Tracer:
     except SafeloadError as error:
         error.broken_stream = (lambda: census.code), census.protocol, census.buffers
         raise
+    tracer.release()
     if not ARRAY_WRAPPERS.isdisjoint(tracer.spellings.values()):
         arrays = FormatError("array bytes stand between the opcodes of this stream", code=ARRAYS)
         arrays.broken_stream = (lambda: census.code), census.protocol, census.buffers

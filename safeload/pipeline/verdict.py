@@ -37,6 +37,7 @@ class Judgement(NamedTuple):
     source_code: str = ""
     wanted: tuple[tuple[Kind, str], ...] = ()  # operations that the policy says nothing about
     policy: Policy | None = None  # the one that refused them
+    probes: bool = False  # whether the probes of its keys are counted while it is loaded
 
     def settled(self) -> Judgement:
         """What a report needs of it: without the bytes."""
@@ -45,20 +46,11 @@ class Judgement(NamedTuple):
         return self._replace(census=self.census._replace(code=b"", buffers=[], unread={}))
 
 
-def decide(census: Census, tracer: Tracer, options: JudgeOptions) -> Judgement:
+def decide(census: Census, tracer: Tracer, options: JudgeOptions, *, arguments: bool = True) -> Judgement:
     """The judgement of a traced stream; it is clean if it has no findings.
 
-    A trace that leaves out repetitions can only say that a stream is clean; otherwise it is judged in full.
+    ``arguments``: whether what is handed to calls may be looked at; without, it is refused.
     """
-    if tracer.in_full is not None:
-        judgement = _decided(census, tracer, options)
-        if not judgement.findings:
-            return judgement
-        tracer = tracer.in_full()
-    return _decided(census, tracer, options)
-
-
-def _decided(census: Census, tracer: Tracer, options: JudgeOptions) -> Judgement:
     from safeload.engine.fickling import fickling_gate
     from safeload.program import Kind, Program
 
@@ -68,9 +60,8 @@ def _decided(census: Census, tracer: Tracer, options: JudgeOptions) -> Judgement
         program,
         manifest=options.manifest,
         persistent=options.persistent_load is not None,
-        arguments=not inexact,
+        arguments=arguments and not inexact,
         unread=census.unread,
-        repeated=tracer.repeated,
         budget=None if options.spending is None else options.spending.calls,
     )
     gate = fickling_gate(program)
@@ -94,7 +85,16 @@ def _decided(census: Census, tracer: Tracer, options: JudgeOptions) -> Judgement
     findings = sorted(dict.fromkeys(findings), key=_order)
     constructed = frozenset(name for kind, name in program.operations if kind is Kind.CONSTRUCT)
     notes = tuple(dict.fromkeys((*about_code, *notes)))
-    judgement = Judgement(census, program, tracer.spellings, constructed, tuple(findings), notes, gate.source_code)
+    judgement = Judgement(
+        census,
+        program,
+        tracer.spellings,
+        constructed,
+        tuple(findings),
+        notes,
+        gate.source_code,
+        probes=tracer.scales.probes,
+    )
     return _with_wishes(judgement, options.policy) if refused and not carried else judgement
 
 

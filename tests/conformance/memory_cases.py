@@ -149,7 +149,7 @@ def boosting(target: Any = BINARY, kind: Any = GradientBoostingClassifier, **set
 
 def wide_boosting() -> Any:
     model = boosting()
-    model.estimators_ = np.tile(model.estimators_, (1, 50_000))
+    model.estimators_ = np.tile(model.estimators_, (1, 5_000))
     return model
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from safeload.errors import FormatError, LimitExceededError
-from safeload.facts.hash_probes import longest_probe
+from safeload.facts.hash_probes import probes
 from safeload.formats.jsontext import groups, registry, scalars
 from safeload.formats.jsontext.form import MARKER, Kind, MisfitError, expect, pointer
 
@@ -127,7 +127,7 @@ class Reader:
             raise MisfitError("a key or member here cannot be hashed") from None
         if len(set(hashes)) != len(hashes):
             self._weigh(keys, hashes)
-        if len(hashes) > _FEW and longest_probe(hashes, self.limits.max_probes) > self.limits.max_probes:
+        if len(hashes) > _FEW and probes(keys, len(keys), self.limits.max_probes) < 0:
             raise LimitExceededError(
                 f"more than max_probes={self.limits.max_probes:,} collisions for one key of a dict or set; raise "
                 "Limits(max_probes=...) if you trust the author",

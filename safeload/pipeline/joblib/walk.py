@@ -6,8 +6,6 @@ the file. Here the tracing C unpickler is given the stream piece by piece, so th
 description; the census leaves the bytes out, and puts "drop the description, push the array" into the canonical code. From then
 on the stream is judged and loaded like any other: an array is judged as the array that numpy itself would have pickled.
 
-Where a file goes on as it begins, that is done at once for all of it (:mod:`safeload.pipeline.joblib.arrayguess`, :mod:`safeload.pipeline.joblib.arraywhole`).
-
 Rules: what follows a description is measured by its judged dtype and shape, and has to be there. Every description is followed by its
 array, right behind a frame: a file whose frames and arrays interleave otherwise would be read differently by joblib. The bytes of an
 array are never parsed.
@@ -15,18 +13,11 @@ array are never parsed.
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from safeload.engine.census import PieceCensus, take_census
 from safeload.engine.collector import pause
-from safeload.engine.cost.hashing import KeyWalk
-from safeload.engine.feed import CodeFeed
-from safeload.engine.load.unpickler import RestrictedUnpickler
-from safeload.engine.trace import Tracer
-from safeload.errors import FormatError, LimitExceededError, LoadError, SafeloadError
-from safeload.pipeline.joblib.arrayguess import dtype_of_tail, guess_rest
-from safeload.pipeline.joblib.arraywhole import WholeWalk
+from safeload.errors import FormatError, LimitExceededError, LoadError
 from safeload.pipeline.joblib.places import (
     MOST_PADDING,
     RECONSTRUCT,
@@ -37,13 +28,13 @@ from safeload.pipeline.joblib.places import (
     descriptions,
 )
 from safeload.pipeline.known_clean import MAX_BYTES, Judgements, Place
-from safeload.pipeline.rebuild import resolve_all, run
+from safeload.pipeline.rebuild import resolve_all, run, unpickler_for
+from safeload.pipeline.stream import new_tracer
 from safeload.pipeline.verdict import Judgement, decide
 from safeload.policy.rules.layouts import Layouts
 from safeload.program import ARRAY_WRAPPERS, Kind, producer
 from safeload.source.blob import MemoryBlob
 from safeload.source.blob_source import BlobSource
-from safeload.source.unpacking import weight_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -51,7 +42,6 @@ if TYPE_CHECKING:
     from safeload.audit import Operation
     from safeload.engine.census import Census
     from safeload.limits import Limits
-    from safeload.pipeline.joblib.arrayguess import Guess
     from safeload.pipeline.request import JudgeOptions
     from safeload.policy.rules.layouts import Layout
     from safeload.source.blob import Blob
@@ -64,8 +54,6 @@ _OLD_WRAPPERS = frozenset(
     for module in ("numpy_pickle", "numpy_pickle_compat")
     for name in ("NDArrayWrapper", "ZNDArrayWrapper")
 )
-# After so many arrays it is guessed where the rest of them are.
-_GUESS_AFTER = (16, 64)
 
 
 def judge_arrays(blob: Blob, options: JudgeOptions, operation: Operation, *, skims: bool = False) -> Judgement:
@@ -86,39 +74,18 @@ def judge_arrays(blob: Blob, options: JudgeOptions, operation: Operation, *, ski
         with operation.child("decide", action="cached", verdict="clean", policy_digest=options.policy.digest):
             return known
     judgement = _judged(blob, options, operation, skims=skims)
-    if place is not None and not judgement.findings and _is_light(judgement.census):
+    if place is not None and not judgement.findings and not judgement.probes and _is_light(judgement.census):
         census, _, spellings, constructed = judgement[:4]
         place.keep(Judgement(census, None, spellings, constructed))
     return judgement
 
 
 def _judged(blob: Blob, options: JudgeOptions, operation: Operation, *, skims: bool) -> Judgement:
-    """Judge the stream at once if it goes on as it begins and is clean, otherwise array by array."""
     with operation.child("analyse"), pause:
-        walk = _walked(blob, options, skims=skims, guesses=not options.policy.grants_code and blob.size <= MAX_BYTES)
-    with operation.child("decide"):
-        judgement = decide(walk.census, walk.tracer, options)
-        if judgement.findings and isinstance(walk, WholeWalk):
-            with pause:
-                walk = _walked(blob, options, skims=skims, guesses=False)
-            judgement = decide(walk.census, walk.tracer, options)
-    return judgement
-
-
-def _walked(blob: Blob, options: JudgeOptions, *, skims: bool, guesses: bool) -> _ArrayWalk | WholeWalk:
-    """The stream, walked and traced."""
-    walk = _ArrayWalk(blob, options, skims=skims, guesses=guesses)
-    try:
+        walk = _ArrayWalk(blob, options, skims=skims)
         walk.run()
-    except _GuessedError as guessed:
-        with contextlib.suppress(SafeloadError):
-            whole = WholeWalk(walk.pieces, guessed.guess, options)
-            if blob.budget is not None:  # unpacked opcodes are weighed before they make anything, as BlobSource does
-                blob.budget.check_objects(weight_of(whole.census.code))
-            if whole.run():
-                return whole
-        return _walked(blob, options, skims=skims, guesses=False)
-    return walk
+    with operation.child("decide"):
+        return decide(walk.census, walk.tracer, options)
 
 
 # Clean judgements of this process: the code, where the arrays lie, and the names.
@@ -145,25 +112,19 @@ def _is_light(census: Census) -> bool:
 
 
 class _ArrayWalk:
-    """Census, key walk and trace of one stream, in step."""
+    """Census and trace of one stream, in step."""
 
-    def __init__(self, blob: Blob, options: JudgeOptions, *, skims: bool, guesses: bool = False) -> None:
-        """``guesses``: stop with a guess after some arrays, if there is one."""
+    def __init__(self, blob: Blob, options: JudgeOptions, *, skims: bool) -> None:
         self.blob = blob
         self.skims = skims
-        self._guesses = guesses
-        self._itemsizes: dict[bytes, int] = {}
         self.limits: Limits = options.limits
-        self.tracer = self._new_tracer(options)
+        self.tracer = new_tracer(options, makes_classes=False)
         self.options = options
         self.pieces = PieceCensus(BlobSource(blob, skims=skims), self.limits)
-        self._keys = KeyWalk(self.limits)
         self._layouts = Layouts(self.tracer.uses)
-        self._judged = 0  # buffers that the walks have seen
+        self._judged = 0  # buffers that the tracer has seen
         self._shown: list[Any] = []
         self._unread: dict[int, Callable[[], bytes]] = {}  # in arrays of objects
-        self._code = b""  # the last piece
-        self._builds = False  # the last opcode so far is BUILD
         self._arrays = 0
         self._begun = False
 
@@ -176,7 +137,6 @@ class _ArrayWalk:
         protocol = self.blob.head(2)
         declared = protocol[1] if len(protocol) == 2 and protocol[0] == 0x80 else 0
         self.tracer.trace_pieces(self._next, declared, iter(_Shown(self._shown)))
-        self._keys.finish()
         if descriptions(self.tracer.uses) != self._arrays:
             raise FormatError(
                 "the file describes an array where its bytes cannot follow; joblib would read something else here",
@@ -190,9 +150,6 @@ class _ArrayWalk:
         assert census is not None  # noqa: S101 - the trace ran to STOP
         return census._replace(mutable=True, unread={**census.unread, **self._unread})
 
-    def _new_tracer(self, options: JudgeOptions) -> Tracer:
-        return Tracer(options.limits, fix_imports=options.fix_imports, encoding=options.encoding, errors=options.errors)
-
     def _next(self) -> bytes:
         """The next piece for the unpickler, which has executed all before it."""
         pushed = self._array() if self._begun else b""
@@ -202,16 +159,13 @@ class _ArrayWalk:
         code = pushed + self.pieces.piece()
         buffers = self.pieces.buffers[self._judged :]
         self._judged += len(buffers)
-        sizes = [item.size if isinstance(item, ArrayPlace) else item for item in buffers]
         self._shown += (item for item in buffers if not isinstance(item, ArrayPlace))
-        self._builds = self._keys.feed(code, sizes)
-        self._code = code
         return code
 
     def _array(self) -> bytes:
         """If the last opcode described an array: leave its bytes out and push it."""
         uses = self.tracer.uses
-        if not self._builds or not uses or uses[-1].kind is not Kind.STATE:
+        if not self.tracer.builds or not uses or uses[-1].kind is not Kind.STATE:
             return b""
         use = uses[-1]
         if use.name in _OLD_WRAPPERS:
@@ -244,20 +198,7 @@ class _ArrayWalk:
                 code="format.truncated",
             )
         self._shown.append(as_numpy_would(self.tracer, state, size))
-        code = self.pieces.skip(padding + size, ArrayPlace(where + padding, size))
-        if self._guesses:
-            self._guess(layout)
-        return code
-
-    def _guess(self, layout: Layout) -> None:
-        """Guess, after some arrays, where the others are."""
-        dtype = dtype_of_tail(self._code)
-        if dtype is not None:
-            self._itemsizes[dtype] = layout.itemsize
-        if self._arrays in _GUESS_AFTER:
-            guess = guess_rest(self.blob, self.pieces.where, self._itemsizes, self.limits)
-            if guess is not None and self._arrays + len(guess.places) <= self.limits.max_members:
-                raise _GuessedError(guess)
+        return self.pieces.skip(padding + size, ArrayPlace(where + padding, size))
 
     def _padding(self, state: dict[str, Any], where: int) -> int:
         """Since joblib 1.2 a byte says how many bytes follow it so that the array is aligned."""
@@ -271,26 +212,15 @@ class _ArrayWalk:
 
     def _objects(self) -> bytes:
         """An array of objects: a pickle of its own, judged as part of this one."""
-        self._guesses = False
         where = self.pieces.where
         census = take_census(BlobSource(self.blob, where, skims=self.skims), self.limits)
         self._unread.update(census.unread)
-        KeyWalk(self.limits).walk(census.code, census.buffers)
-        tracer = self._new_tracer(self.options)
-        tracer.uses = self.tracer.uses
+        tracer = self.tracer.beside()
         array = tracer.trace(census.code, census.protocol, census.buffers)
         if producer(array) not in {RECONSTRUCT, "numpy.core.multiarray._reconstruct"}:
             raise FormatError("what follows the description of an array of objects is no array", code="format.array")
         self._shown.append(array)
         return self.pieces.skip(census.size, ArrayPlace(where, 0, ObjectStream(census, dict(tracer.spellings))))
-
-
-class _GuessedError(Exception):
-    """The rest of the stream is known."""
-
-    def __init__(self, guess: Guess) -> None:
-        super().__init__()
-        self.guess = guess
 
 
 class _Shown:
@@ -319,13 +249,12 @@ def load_arrays(judgement: Judgement, options: JudgeOptions, blob: Blob, *, mmap
         LoadError: an allowed object could not be rebuilt.
     """
     reader = _ArrayReader(judgement, options, blob, mmap=mmap)
-    unpickler = RestrictedUnpickler(
-        CodeFeed(judgement.census.code),
+    unpickler = unpickler_for(
+        judgement,
+        options,
         resolve_all(judgement, options.policy, dict.fromkeys(ARRAY_WRAPPERS, reader.wrapper)),
-        persistent_load=options.persistent_load,
         buffers=reader.buffers(),
-        encoding=options.encoding,
-        errors=options.errors,
+        persistent_load=options.persistent_load,
     )
     with pause:
         return run(unpickler)
@@ -363,14 +292,8 @@ class _ArrayReader:
 
     def _objects(self, stream: ObjectStream) -> Any:
         judgement = self._judgement._replace(census=stream.census, spellings=stream.spellings)
-        unpickler = RestrictedUnpickler(
-            CodeFeed(stream.census.code),
-            resolve_all(judgement, self._options.policy, states=False),
-            buffers=stream.census.buffers,
-            encoding=self._options.encoding,
-            errors=self._options.errors,
-        )
-        return run(unpickler)
+        resolved = resolve_all(judgement, self._options.policy, states=False)
+        return run(unpickler_for(judgement, self._options, resolved, buffers=stream.census.buffers))
 
     def _array(self, place: ArrayPlace) -> Any:
         import numpy as np

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from safeload.policy.rules.containers import copies_text
 from safeload.policy.rules.registry import argument_rule
-from safeload.program import Keywords, Standin, StandinType, global_name, producer
+from safeload.program import Frozen, Keywords, Members, Pairs, Standin, StandinType, global_name, producer
 
 if TYPE_CHECKING:
     from safeload.policy.decision import Context
@@ -23,7 +23,7 @@ __all__ = ["is_bytes_like"]
 
 # Types of which a copy costs what was already paid for in the stream, and whose iteration runs no code.
 _PLAIN = frozenset({int, float, complex, str, bytes, bool, type(None), bytearray})
-_CONTAINERS = frozenset({list, tuple, dict, set, frozenset})
+_CONTAINERS = frozenset({list, tuple, dict, set, frozenset, Pairs, Members, Frozen})
 
 
 @argument_rule("none", bounded=True)
@@ -201,9 +201,9 @@ _BASES = {
     "builtins.bytes": (bytes,),
     "builtins.tuple": (tuple,),
     "builtins.list": (list,),
-    "builtins.dict": (dict,),
-    "builtins.set": (set, list),
-    "builtins.frozenset": (frozenset, list, set),
+    "builtins.dict": (dict, Pairs),
+    "builtins.set": (set, Members, list),
+    "builtins.frozenset": (frozenset, Frozen, list, set, Members),
 }
 
 

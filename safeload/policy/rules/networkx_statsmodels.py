@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from safeload.policy.rules.registry import argument_rule
-from safeload.program import StandinType, producer
+from safeload.program import Pairs, StandinType, producer
 
 if TYPE_CHECKING:
     from safeload.policy.decision import Context
@@ -99,6 +99,6 @@ def _edge_view(use: Use, _context: Context) -> str | None:
     if not (producer(state["_graph"]) or "").startswith("networkx.classes."):
         return "it is a view of something else than a graph"
     adjacency = state.get("_adjdict", {})
-    if type(adjacency) is dict or producer(adjacency) == "collections.OrderedDict":
+    if type(adjacency) in (dict, Pairs) or producer(adjacency) == "collections.OrderedDict":
         return None
     return "the edges are not in a dict"

@@ -16,7 +16,7 @@ from safeload.policy.rules.arrays import count_of
 from safeload.policy.rules.producers import SCALARS, is_array, is_made_by, is_plain_array
 from safeload.policy.rules.registry import argument_rule, has_names
 from safeload.policy.states import check_answers
-from safeload.program import SMALL, StandinType, global_name, producer
+from safeload.program import SMALL, Pairs, StandinType, global_name, producer
 
 if TYPE_CHECKING:
     from safeload.policy.decision import Context
@@ -47,7 +47,7 @@ def _dict_base(use: Use, _context: Context) -> str | None:
     if len(args) == 2 and global_name(args[0]) == "builtins.dict":
         if use.name.endswith(_ANSWERING):
             return check_answers(args[1])
-        return None if type(args[1]) is dict else "its base is not a dict"
+        return None if type(args[1]) in (dict, Pairs) else "its base is not a dict"
     return "it takes no arguments in a pickle"
 
 

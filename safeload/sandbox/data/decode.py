@@ -20,7 +20,7 @@ import uuid
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
-from safeload.facts.hash_probes import longest_probe
+from safeload.facts.hash_probes import probes
 from safeload.facts.type_strings import MAX_ITEM, type_string
 from safeload.sandbox.data.layout import BODY_AT, DEPTH, HEAD, MAGIC, VERSION, Described, MalformedError, Room
 
@@ -172,7 +172,7 @@ class Decoder:
 
 
 def _check_keys(keys: list[Any]) -> None:
-    if len(keys) > _FEW_KEYS and longest_probe(list(map(hash, keys)), _MAX_PROBES) > _MAX_PROBES:
+    if len(keys) > _FEW_KEYS and probes(keys, len(keys), _MAX_PROBES) < 0:
         raise MalformedError("keys that collide")
 
 
