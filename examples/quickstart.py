@@ -73,7 +73,7 @@ def main() -> None:
         train(folder, key)
         attack(folder)
         sys.stdout.flush()  # or what is redirected to a file would come after the reader's lines
-        environment = {**os.environ, "SAFELOAD_KEYS": str(key.public)}
+        environment = {**os.environ, "SAFELOAD_KEYS": key.public.export()}
         command = [sys.executable, str(Path(__file__).resolve()), str(folder)]
         subprocess.run(command, env=environment, cwd=folder, check=True)
         print("\nscan     ", end="")

@@ -24,12 +24,14 @@ if TYPE_CHECKING:
         loads,
         open_fernet,
         rekey_many,
+        reset,
         scan,
         scan_many,
         verify_many,
     )
     from safeload.api.loader import Loader
     from safeload.api.pickle_classes import Pickler, Unpickler
+    from safeload.api.pickle_module import default as pickle
     from safeload.envelope.keys import Key, KeyEntry, KeyRing
     from safeload.errors import (
         AuditError,
@@ -65,7 +67,7 @@ _HOME = {
     **dict.fromkeys(
         (
             "configure", "configure_from_file", "dump", "dump_many", "dumps", "is_safe", "load", "load_many", "loads",
-            "open_fernet", "rekey_many", "scan", "scan_many", "verify_many",
+            "open_fernet", "rekey_many", "reset", "scan", "scan_many", "verify_many",
         ),
         "safeload.api.defaults",
     ),
@@ -140,13 +142,18 @@ __all__ = [
     "loads",
     "migration",
     "open_fernet",
+    "pickle",
     "register_json",
     "rekey_many",
+    "reset",
     "scan",
     "scan_many",
     "verify_many",
 ]
 
+
+_HOME["pickle"] = "safeload.api.pickle_module"
+_NAMED = {"pickle": "default"}  # where the name in its module is another one
 
 # Rooms that are used by their name: safeload.guard.install().
 _ROOMS = frozenset({"guard", "integrations", "sandbox"})
@@ -160,7 +167,7 @@ def __getattr__(name: str) -> Any:
     home = _HOME.get(name)
     if home is None:
         raise AttributeError(f"module 'safeload' has no attribute {name!r}")
-    value = globals()[name] = getattr(importlib.import_module(home), name)
+    value = globals()[name] = getattr(importlib.import_module(home), _NAMED.get(name, name))
     return value
 
 

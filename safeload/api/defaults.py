@@ -45,6 +45,7 @@ __all__ = [
     "loads",
     "open_fernet",
     "rekey_many",
+    "reset",
     "scan",
     "scan_many",
     "verify_many",
@@ -70,14 +71,25 @@ def configure(
     keys: Any = None,
     audit: Any = None,
     limits: Limits | None = None,
-    urls: bool = True,
-    sandbox: str = "never",
+    urls: bool | None = None,
+    sandbox: str | None = None,
 ) -> Loader:
-    """Make the default loader of the process one with these choices; what is not given is the default again.
+    """Change the default loader of the process: what is given. Everything else stays as it is; :func:`reset` starts anew.
 
-    A program that takes names of artifacts from its clients says ``urls=False``.
+    Args:
+        policy, keys, audit, limits: as for :class:`~safeload.Loader`. With keys, the functions of the package sign what they write, and
+            read signed artifacts only.
+        urls, sandbox: the same; ``urls=False`` for a program that takes names of artifacts from its clients.
+
+    Returns:
+        The new default loader.
     """
-    return _install(Loader(policy=policy, keys=keys, audit=audit, limits=limits, urls=urls, sandbox=sandbox))
+    return _install(current().changed(policy=policy, keys=keys, audit=audit, limits=limits, urls=urls, sandbox=sandbox))
+
+
+def reset() -> Loader:
+    """Make the default loader one with nothing configured: the default policy, no keys, no trail."""
+    return _install(Loader())
 
 
 def configure_from_file(path: str | os.PathLike[str], *, keys: Any = None) -> Loader:

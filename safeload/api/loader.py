@@ -6,13 +6,25 @@ choose otherwise is to make another one, so no call can weaken what a later call
 
 from __future__ import annotations
 
+import importlib
 import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn, Unpack
 
 from safeload.api.many import Many
-from safeload.api.options import FernetOptions, ReadOptions, ScanOptions, WriteOptions, names_of, takes
-from safeload.api.requests import auditor_of, bytes_of, limits_of, read_request, ring_of, write_request
+from safeload.api.options import BoundOptions, FernetOptions, ReadOptions, ScanOptions, WriteOptions, names_of, takes
+from safeload.api.requests import (
+    auditor_of,
+    bytes_of,
+    check_bound,
+    in_purpose,
+    limits_of,
+    own_request,
+    read_request,
+    ring_of,
+    to_be_written,
+    write_request,
+)
 from safeload.pipeline.dump import dump, dumps
 from safeload.pipeline.load import load_bytes, load_file, load_path
 from safeload.pipeline.request import JudgeOptions, ReadRequest, WriteRequest
@@ -29,6 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Loader", "Policy"]
 
+_CHOICES = ("policy", "keys", "audit", "limits", "signers", "urls", "sandbox")
 _READ, _SCAN, _FERNET = names_of(ReadOptions), names_of(ScanOptions), names_of(FernetOptions)
 
 
@@ -47,9 +60,12 @@ class Loader(Many):
             URL of an address that only this machine reaches is a name as well.
         sandbox: ``"never"``, ``"unknown"`` or ``"always"``: which artifacts ``load`` and ``loads`` rebuild in the sandbox, from which only plain
             data, arrays and frames come back (:func:`safeload.sandbox.load`). An artifact is all of a file then.
+
+    Attributes:
+        bindings: what :meth:`bound` was given.
     """
 
-    __slots__ = ("_defaults", "_plain", "audit", "keys", "limits", "policy", "sandbox", "signers", "urls")
+    __slots__ = ("_defaults", "_plain", "audit", "bindings", "keys", "limits", "policy", "sandbox", "signers", "urls")
 
     policy: Policy
     keys: KeyRing | None
@@ -58,6 +74,7 @@ class Loader(Many):
     signers: Mapping[str, Any] | None
     urls: bool
     sandbox: str
+    bindings: Mapping[str, Any]
     _defaults: tuple[ReadRequest, Auditor]
     _plain: WriteRequest
 
@@ -80,15 +97,25 @@ class Loader(Many):
         assign(self, "limits", limits_of(limits))
         assign(self, "signers", signers)
         assign(self, "urls", urls)
-        request = ReadRequest(JudgeOptions(self.policy, self.limits), self.keys, signers=signers)
-        assign(self, "_defaults", (request, self.audit))
         assign(self, "_plain", write_request(self.limits, None, {}))
+        self._bind({})
+        watch = getattr(self.keys, "watch", None)
+        if watch is not None:  # keys that are read again: the trail says when they changed
+            from safeload.api.rotations import Rotations
+
+            watch(Rotations(self.audit))
+
+    def _bind(self, bindings: Mapping[str, Any]) -> None:
+        object.__setattr__(self, "bindings", bindings)
+        request = own_request(JudgeOptions(self.policy, self.limits), self.keys, self.signers, bindings)
+        object.__setattr__(self, "_defaults", (request, self.audit))
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise AttributeError(f"a Loader is frozen; make another one with {name}=...")
 
     def __repr__(self) -> str:
-        return f"<Loader policy={self.policy!r} keys={self.keys!r}>"
+        bound = "".join(f" {name}={value!r}" for name, value in self.bindings.items())
+        return f"<Loader policy={self.policy!r} keys={self.keys!r}{bound}>"
 
     def __reduce__(self) -> tuple[object, ...]:
         if self.keys is not None:
@@ -96,7 +123,8 @@ class Loader(Many):
                 "a loader with keys is never pickled: a pickle of a key leaks it; make the loader where it is used"
             )
         signers = None if self.signers is None else dict(self.signers)
-        return _remade, (self.policy, self.audit, self.limits, signers, self.urls, self.sandbox)
+        choices = {name: getattr(self, name) for name in _CHOICES}
+        return _remade, ({**choices, "signers": signers}, dict(self.bindings))
 
     @takes(ReadOptions)
     def load(self, source: Any, **options: Unpack[ReadOptions]) -> Any:
@@ -203,7 +231,7 @@ class Loader(Many):
     def dump(self, obj: Any, target: Any, protocol: int | None = None, **options: Unpack[WriteOptions]) -> None:
         """Write ``obj`` to a path or an open binary file.
 
-        Without a key: byte for byte what ``pickle.dump`` writes. With a key: an envelope, encrypted if the key's suite
+        Without a key: byte for byte what ``pickle.dump`` writes. With a key, and from a loader with keys: an envelope, encrypted if the key's suite
         encrypts, with arrays outside the pickle stream and the writer's manifest. A path is replaced as a whole, or not at all.
 
         Args:
@@ -212,7 +240,8 @@ class Loader(Many):
             protocol: as for ``pickle.dump``; envelopes default to 5.
             codec: how ``obj`` is written: ``"pickle"``, ``"joblib"``, ``"json"``, ``"npy"``, ``"npz"`` ... (README has the table; an unknown name
                 lists them).
-            key: a key that can sign.
+            key: a key that can sign; by default the primary key of this loader's ring, if it has one.
+            sign: ``False``: write a plain artifact, also from a loader with keys. ``True``: raise if there is no key.
             context: bind the envelope to a place: a binding, or (purpose, binding). Readers must give the same.
             schema: a JSON Schema that ``obj`` must match.
             version: the payload's schema version, the user's own; by default the one that the migrations of ``kind`` lead to.
@@ -222,6 +251,7 @@ class Loader(Many):
             compress: for codecs that compress: a level, a method, or both, as the codec documents.
 
         Raises:
+            MissingKeyError: this loader has keys, and none of them can sign.
             SchemaError: ``obj`` does not match ``schema``.
             pickle.PicklingError, TypeError, AttributeError: ``obj`` cannot be pickled.
             TypeError, ValueError: an argument is wrong.
@@ -229,7 +259,7 @@ class Loader(Many):
         is_path = isinstance(target, (str, bytes, os.PathLike))
         if not is_path and not callable(getattr(target, "write", None)):
             raise TypeError("file must have a 'write' attribute")
-        request = self._writing(protocol, options)
+        request = self.to_be_written(protocol, options)
         with self.audit.operation("dump") as operation:
             self._check_place(target)
             dump(obj, os.fsdecode(target) if is_path else target, request, operation)
@@ -237,7 +267,7 @@ class Loader(Many):
     @takes(WriteOptions, version=0)
     def dumps(self, obj: Any, protocol: int | None = None, **options: Unpack[WriteOptions]) -> bytes:
         """``obj`` as bytes; see :meth:`dump`."""
-        request = self._writing(protocol, options)
+        request = self.to_be_written(protocol, options)
         with self.audit.operation("dump") as operation:
             return dumps(obj, request, operation)
 
@@ -265,23 +295,45 @@ class Loader(Many):
             self._check_place(source if isinstance(source, str | os.PathLike) else None)
             return scan(source, request, operation)
 
+    @takes(BoundOptions, codec=None)
+    def bound(self, **said: Unpack[BoundOptions]) -> Loader:
+        """This loader for one cache, queue or file: what is given here counts for every load and dump that does not say otherwise.
+
+        Args:
+            purpose: what kind of place it is. A context that is given to a call is one within this purpose, so that
+                ``loader.bound(purpose="cache").loads(data, context=key)`` opens what was written for that key of that cache only.
+            context, expires_in, codec, kind, version, schema: as for :meth:`dump`; for :meth:`load` too what that has.
+
+        Raises:
+            ValueError: something is said in an envelope only, and this loader has no keys; or an argument is wrong.
+            TypeError: an argument is wrong.
+        """
+        given = {name: value for name, value in said.items() if value is not None}
+        check_bound(given, self.keys)
+        return self._remade_with({}, {**self.bindings, **given})
+
+    def pickle_module(self, name: str = "safeload.pickle") -> Any:
+        """This loader in the shape of the module ``pickle``; see :mod:`safeload.api.pickle_module`."""
+        # By its name: that module stands above this one, since without a loader it takes the default one.
+        return importlib.import_module("safeload.api.pickle_module").PickleModule(self, name)
+
     def changed(self, **choices: Any) -> Loader:
         """A loader like this one, with other choices where they are given and not ``None``."""
         given = {name: value for name, value in choices.items() if value is not None}
-        names = ("policy", "keys", "audit", "limits", "signers", "urls", "sandbox")
-        kept = {name: getattr(self, name) for name in names}
-        return type(self)(**{**kept, **given}) if given else self
+        return self._remade_with(given, self.bindings) if given else self
 
     def keyless(self, audit: Auditor) -> Loader:
         """This loader without its keys, and with another trail: what may go into other processes."""
-        return type(self)(
-            policy=self.policy,
-            audit=audit,
-            limits=self.limits,
-            signers=self.signers,
-            urls=self.urls,
-            sandbox=self.sandbox,
-        )
+        return self._remade_with({"keys": None, "audit": audit}, self.bindings)
+
+    def _remade_with(self, choices: Mapping[str, Any], bindings: Mapping[str, Any]) -> Loader:
+        return _remade({**{name: getattr(self, name) for name in _CHOICES}, **choices}, bindings)
+
+    def to_be_written(self, protocol: int | None, options: Any) -> WriteRequest:
+        """The request of a dump with these arguments."""
+        if not options and protocol is None and self.keys is None and not self.bindings:
+            return self._plain
+        return write_request(self.limits, protocol, to_be_written(options, self.keys, self.bindings))
 
     def _check_place(self, place: Any) -> None:
         """Refuse a URL where names are paths."""
@@ -290,27 +342,20 @@ class Loader(Many):
 
             refuse_url(place)
 
-    def _writing(self, protocol: int | None, options: Any) -> WriteRequest:
-        """The request of a dump."""
-        return write_request(self.limits, protocol, options) if options or protocol is not None else self._plain
-
     def _asked(self, options: Any, names: frozenset[str]) -> tuple[ReadRequest, Auditor]:
         """The request of a call, and who records it."""
         if not options:
             return self._defaults
         audit = options.pop("audit", None) if "audit" in names else None
+        if "purpose" in self.bindings and options.get("context") is not None:
+            options["context"] = in_purpose(self.bindings["purpose"], options["context"])
         return read_request(self._defaults[0], options, names), self.audit if audit is None else auditor_of(audit)
 
 
-def _remade(
-    policy: Policy,
-    audit: Auditor,
-    limits: Limits,
-    signers: dict[str, Any] | None,
-    urls: Any = True,
-    sandbox: str = "never",
-) -> Loader:
-    return Loader(policy=policy, audit=audit, limits=limits, signers=signers, urls=urls, sandbox=sandbox)
+def _remade(choices: Mapping[str, Any], bindings: Mapping[str, Any]) -> Loader:
+    loader = Loader(**choices)
+    loader._bind(bindings)  # noqa: SLF001 - made here
+    return loader
 
 
 def _sandbox_mode(mode: str) -> str:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from safeload.limits import Limits
 
 __all__ = [
+    "BoundOptions",
     "DumpManyOptions",
     "FernetOptions",
     "LoadManyOptions",
@@ -94,8 +95,21 @@ class WriteOptions(_Encoded, total=False):
     """What a dump takes; documented at :meth:`safeload.Loader.dump`."""
 
     key: Key | None
+    sign: bool | None
     kind: str | None
     buffer_callback: Callable[[Any], Any] | None
+
+
+class BoundOptions(TypedDict, total=False):
+    """What a loader can be bound to; documented at :meth:`safeload.Loader.bound`."""
+
+    context: Any
+    purpose: str | None
+    expires_in: float | timedelta | None
+    codec: str | None
+    kind: str | None
+    version: int | None
+    schema: Any
 
 
 class ManyOptions(_Judged, _Recorded, total=False):

@@ -1,6 +1,6 @@
 """``Pickler`` and ``Unpickler`` with pickle's signatures.
 
-``Pickler`` is pickle's own. ``Unpickler`` judges each stream before it loads it; several ``load`` calls share a memo,
+``Pickler`` is pickle's own, and signs where the default loader has keys. ``Unpickler`` judges each stream before it loads it; several ``load`` calls share a memo,
 as with pickle. A subclass's ``find_class`` and ``persistent_load`` are called as documented for pickle, but only for
 streams that the policy allowed. Where the default loader has keys, every artifact must be an envelope of one of them.
 
@@ -10,6 +10,7 @@ stream is traced. A stream that was refused or failed leaves nothing in the memo
 
 from __future__ import annotations
 
+import io
 import pickle
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -19,6 +20,7 @@ from safeload.engine.feed import CodeFeed
 from safeload.engine.load.probing import ProbingUnpickler
 from safeload.errors import FormatError
 from safeload.formats.detect import HEAD
+from safeload.pipeline.dump import seal_stream
 from safeload.pipeline.rebuild import run, settle_class, users
 from safeload.pipeline.request import JudgeOptions, ReadRequest
 from safeload.pipeline.shared_memo import MemoTracer
@@ -39,7 +41,52 @@ __all__ = ["Pickler", "Unpickler"]
 
 
 class Pickler(pickle.Pickler):
-    """pickle's own Pickler: the bytes are the same, and so is subclassing."""
+    """pickle's own Pickler: the bytes are the same, and so is subclassing. With keys of the loader, each ``dump`` writes an envelope.
+
+    Args:
+        file, protocol, fix_imports, buffer_callback: as for ``pickle.Pickler``.
+    """
+
+    def __init__(
+        self, file: Any, protocol: int | None = None, *, fix_imports: bool = True, buffer_callback: Any = None
+    ) -> None:
+        loader = self._like()
+        self._seals = loader if loader.keys is not None else None
+        self._stream = io.BytesIO() if self._seals else None
+        if self._seals is not None and not callable(getattr(file, "write", None)):
+            raise TypeError("file must have a 'write' attribute")
+        self._target = file
+        self._maps = fix_imports
+        super().__init__(
+            file if self._stream is None else self._stream,
+            protocol,
+            fix_imports=fix_imports,
+            buffer_callback=buffer_callback,
+        )
+
+    def _like(self, **choices: Any) -> Loader:
+        """The loader whose choices count, with those that are given instead."""
+        return defaults.loader_with(**choices)
+
+    def dump(self, obj: Any, /) -> None:
+        """Write the pickle of ``obj``, in an envelope if the loader has keys.
+
+        An envelope is read for itself, so what follows in another one does not refer to what was written before.
+
+        Raises:
+            MissingKeyError: the loader has keys, and none of them can sign.
+        """
+        stream = getattr(self, "_stream", None)
+        if stream is None or self._seals is None:
+            super().dump(obj)
+            return
+        stream.seek(0)
+        stream.truncate()
+        self.clear_memo()
+        super().dump(obj)
+        request = self._seals.to_be_written(None, {"sign": True, "fix_imports": self._maps})
+        with self._seals.audit.operation("dump") as operation:
+            self._target.write(seal_stream(stream.getvalue(), request, operation))
 
 
 class Unpickler:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from safeload.api.options import WriteOptions, names_of
+from safeload.api.options import BoundOptions, WriteOptions, names_of
 from safeload.audit import SILENT
+from safeload.errors import MissingKeyError
 from safeload.formats.base import EncodeOptions, Part
 from safeload.limits import DEFAULT_LIMITS, Limits
 from safeload.pipeline.request import JudgeOptions, ReadRequest, WriteRequest
@@ -21,9 +22,29 @@ if TYPE_CHECKING:
     from safeload.audit import Auditor
     from safeload.envelope.keys import KeyRing
 
-__all__ = ["auditor_of", "bytes_of", "limits_of", "read_request", "ring_of", "write_request"]
+__all__ = [
+    "auditor_of",
+    "bytes_of",
+    "check_bound",
+    "in_purpose",
+    "limits_of",
+    "own_request",
+    "read_request",
+    "ring_of",
+    "to_be_written",
+    "write_request",
+]
 
 _WRITE = names_of(WriteOptions)
+# What only an envelope can say. Without one these are mistakes, not wishes.
+_OF_ENVELOPES = ("context", "purpose", "expires_in", "kind", "version")
+
+
+def own_request(judging: JudgeOptions, keys: KeyRing | None, signers: Any, bound: Mapping[str, Any]) -> ReadRequest:
+    """The request of a load or scan without arguments, by a loader that was bound so."""
+    get = bound.get
+    context = get("context") if get("purpose") is None else in_purpose(bound["purpose"], get("context"))
+    return ReadRequest(judging, keys, context, signers, get("kind"), get("version"), get("schema"))
 
 
 def read_request(own: ReadRequest, options: Mapping[str, Any], names: frozenset[str]) -> ReadRequest:
@@ -40,7 +61,7 @@ def read_request(own: ReadRequest, options: Mapping[str, Any], names: frozenset[
     _only(options, names)
     get = options.get
     policy, limits, keys = get("policy"), get("limits"), get("keys")
-    kind, version = get("kind"), get("version")
+    kind, version = get("kind") or own.kind, own.version if get("version") is None else get("version")
     _check_wanted(kind, version)
     judging = JudgeOptions(
         own.judging.policy if policy is None else resolve_policy(policy),
@@ -52,14 +73,71 @@ def read_request(own: ReadRequest, options: Mapping[str, Any], names: frozenset[
     return ReadRequest(
         judging,
         own.keys if keys is None else ring_of(keys),
-        get("context"),
+        own.context if get("context") is None else get("context"),
         own.signers,
         kind,
         version,
-        get("schema"),
+        own.schema if get("schema") is None else get("schema"),
         get("buffers"),
         Part(_arrays(get("arrays")), get("member"), get("index"), bool(get("mmap"))),
     )
+
+
+def to_be_written(options: dict[str, Any], keys: KeyRing | None, bound: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a dump with what the loader says: its key, and what it was bound to.
+
+    Rule: a loader with keys signs, unless ``sign=False`` says that it is not to. What forgets to sign writes what its own readers refuse, and
+    what readers without keys believe.
+
+    Args:
+        options: the arguments that were given.
+        keys: the loader's ring.
+        bound: what :meth:`safeload.Loader.bound` was given.
+
+    Raises:
+        MissingKeyError: it is to be signed, and there is no key that can.
+        ValueError: the arguments contradict each other.
+    """
+    sign = options.pop("sign", None)
+    if sign is False and options.get("key") is not None:
+        raise ValueError("sign=False and key=... contradict each other")
+    if sign is not False and options.get("key") is None and (sign or keys is not None):
+        if keys is None:
+            raise MissingKeyError(
+                "sign=True needs a key: pass key=..., or make the loader with keys",
+                code="keys.no-signing-key",
+                stage="keys",
+            )
+        options["key"] = keys.primary
+    sealed = options.get("key") is not None
+    said = {name: value for name, value in bound.items() if sealed or name not in _OF_ENVELOPES}
+    purpose = said.pop("purpose", None)
+    merged = {**said, **{name: value for name, value in options.items() if value is not None or name not in said}}
+    if purpose is not None:
+        merged["context"] = in_purpose(purpose, merged.get("context"))
+    return merged
+
+
+def in_purpose(purpose: str, context: Any) -> Any:
+    """The context for a purpose; one that names its own purpose is left as it is."""
+    return context if isinstance(context, tuple) else (purpose, b"" if context is None else context)
+
+
+def check_bound(bound: Mapping[str, Any], keys: KeyRing | None) -> None:
+    """Raise unless a loader with these keys can be bound so.
+
+    Raises:
+        TypeError, ValueError: it cannot.
+    """
+    _only(bound, names_of(BoundOptions))
+    for name in bound:
+        if name in _OF_ENVELOPES and keys is None:
+            raise ValueError(f"bound({name}=...) is said in an envelope, so it needs a loader with keys")
+    if "purpose" in bound and not isinstance(bound["purpose"], str):
+        raise TypeError(f"purpose is text, not {type(bound['purpose']).__name__}")
+    _check_wanted(bound.get("kind"), bound.get("version"))
+    if "codec" in bound:
+        _check_codec(WriteRequest(EncodeOptions(DEFAULT_LIMITS, None, None, True), bound["codec"]))
 
 
 def write_request(limits: Limits, protocol: int | None, options: Mapping[str, Any]) -> WriteRequest:

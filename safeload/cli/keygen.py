@@ -76,7 +76,7 @@ def command(
         _refuse_overwriting(path, force=force)
     _write(entry, output, public, force=force)
     if print_secret:
-        write_text(f"{entry.key}\n")
+        write_text(f"{entry.key.export()}\n")
 
 
 def _existing(path: str) -> KeyEntry:
@@ -135,4 +135,4 @@ def _line(entry: KeyEntry, *, secret: bool) -> str:
 
 
 def _may_be_published(key: Key) -> bool:
-    return str(key.public).startswith("slp1")
+    return key.public.export().startswith("slp1")

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from safeload.pipeline.request import WriteRequest
     from safeload.program import Program
 
-__all__ = ["dump", "dumps", "manifest_claims"]
+__all__ = ["dump", "dumps", "manifest_claims", "seal_stream"]
 
 _PICKLE, _PICKLE_WITH_BUFFERS = 1, 2
 _PRIVATE = 0x8000  # codecs from here on are named in the claims
@@ -86,6 +86,13 @@ def dumps(obj: Any, request: WriteRequest, operation: Operation) -> bytes:
     if request.key is None:
         return b"".join(payload.parts)  # of a single bytes object that is the object itself
     return _seal(payload, request, operation)
+
+
+def seal_stream(stream: bytes, request: WriteRequest, operation: Operation) -> bytes:
+    """An envelope around a pickle that a ``Pickler`` has written, with its manifest."""
+    outside = [b""] * stream.count(b"\x97")
+    claims = manifest_claims(stream, request.encode.limits, outside, fix_imports=request.encode.fix_imports)
+    return _seal(_Payload(_PICKLE, [stream], claims or None), request, operation)
 
 
 def _seal(payload: _Payload, request: WriteRequest, operation: Operation, *, path: str = "") -> bytes:

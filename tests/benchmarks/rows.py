@@ -290,7 +290,7 @@ def _dump_elsewhere(path: Path, key: Any, size: int) -> None:
         "key = safeload.Key.parse(sys.stdin.readline().strip())\n"
         "safeload.dump(numpy.ones(int(sys.argv[2]), dtype=numpy.uint8), sys.argv[1], key=key)\n"
     )
-    subprocess.run([sys.executable, "-c", code, str(path), str(size)], input=str(key), text=True, check=True)
+    subprocess.run([sys.executable, "-c", code, str(path), str(size)], input=key.export(), text=True, check=True)
 
 
 def _pickle_load(path: Path) -> Any:

@@ -200,7 +200,7 @@ class SafeloadCase(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        cls.addClassCleanup(safeload.configure)
+        cls.addClassCleanup(safeload.reset)
         safeload.configure(policy=cls.policy)
 
     def run(self, result=None):

@@ -59,7 +59,7 @@ def keys(folder, client):
     """A key object, and the place of one."""
     folder.mkdir()
     key = Key.generate()
-    (folder / "keys").write_text(f"{key}\n")
+    (folder / "keys").write_text(f"{key.export()}\n")
     (folder / "keys").chmod(0o600)
     place = f"file:{folder / 'keys'}"
     items = [(number, folder / f"{number}.sle") for number in range(6)]

@@ -60,7 +60,7 @@ def folder(tmp_path):
 
 
 def write_key(path: Path, key: safeload.Key) -> None:
-    path.write_text(f"{key}\n")
+    path.write_text(f"{key.export()}\n")
     path.chmod(0o600)
 
 
@@ -110,7 +110,7 @@ def test_keygen_prints_only_when_asked_and_derives_public_halves(tmp_path, refus
     key = safeload.Key.parse(text)
     write_key(tmp_path / "k.key", key)
     run(tmp_path, "keygen", "--existing", "k.key", "--public", "p.key")
-    assert (tmp_path / "p.key").read_text().strip() == str(key.public)
+    assert (tmp_path / "p.key").read_text().strip() == key.public.export()
     refused(tmp_path, "--existing", "keygen", "--existing", "k.key", "--output", "q", code=2)
 
 

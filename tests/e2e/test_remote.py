@@ -168,7 +168,7 @@ def test_the_command_line_takes_urls(s3):
     safeload.dump([1], f"{s3}/cli/a.sle", key=key)
     fsspec.filesystem("s3").pipe_file("models/cli/bad.pkl", pickle.dumps(Hostile()))
     environment = {
-        **os.environ, "PYTHONPATH": str(Path(safeload.__file__).parents[1]), "SAFELOAD_KEYS": str(key),
+        **os.environ, "PYTHONPATH": str(Path(safeload.__file__).parents[1]), "SAFELOAD_KEYS": key.export(),
     }  # fmt: skip
 
     def run(*arguments):
@@ -183,7 +183,7 @@ def test_the_command_line_takes_urls(s3):
     environment["SAFELOAD_KEYS"] = ""
     assert run("scan", f"{s3}/cli/a.pkl")[0] == 0
     assert run("scan", f"{s3}/cli/none.pkl")[0] == 3
-    environment["SAFELOAD_KEYS"] = str(key)
+    environment["SAFELOAD_KEYS"] = key.export()
     assert run("verify", f"{s3}/cli/a.sle")[0] == 0
     assert run("verify", f"{s3}/cli/a.pkl")[0] == 1
     assert run("verify", f"{s3}/cli/none.sle")[0] == 2

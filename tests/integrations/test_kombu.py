@@ -92,7 +92,7 @@ def test_a_real_worker(signed, tmp_path, redis_url, hostile):
     pytest.importorskip("celery")
     (tmp_path / "tasks.py").write_text(textwrap.dedent(WORKER))
     key = safeload.Key.generate("hs256")
-    text = key.export() if hasattr(key, "export") else str(key)
+    text = key.export()
     queue = f"queue-{uuid.uuid4().hex}"
     environment = {
         **os.environ, "BROKER": f"{redis_url}/1", "BACKEND": f"{redis_url}/2", "QUEUE": queue, "PYTHONPATH": str(tmp_path),

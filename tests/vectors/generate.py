@@ -112,7 +112,7 @@ class Cases:
         case = {
             "name": name,
             "reason": reason,
-            "key": str(KEYS[suite]),
+            "key": KEYS[suite].export(),
             "context": CONTEXT,
             "now_us": NOW,
             "pieces": stored,
@@ -159,7 +159,7 @@ def accepted(cases: Cases) -> None:
     private = envelope(payload, "hs256", "private", codec=0x8001, claims={"codec": "acme-frames"})
     cases.accept("hs256-private-codec", private, "hs256", payload, "private codec named in the claims")
     data = envelope(payload, "hs256", "cosigned", cosigners=COSIGNERS)
-    texts = [str(key.public) for key in COSIGNERS]
+    texts = [key.public.export() for key in COSIGNERS]
     cases.accept("hs256-cosigned", data, "hs256", payload, "three cosignatures", cosigners=texts, require=3)
     chunk = 1 << 16
     for size in (chunk, 2 * chunk, 2 * chunk + 100):
@@ -320,7 +320,7 @@ def chunk_rejects(cases: Cases) -> None:
 
 def cosignature_rejects(cases: Cases) -> None:
     """Slots altered, exchanged, claimed by others."""
-    texts = [str(key.public) for key in COSIGNERS]
+    texts = [key.public.export() for key in COSIGNERS]
     payload = b"\x80\x05}\x94."
     good = cases.bytes["hs256-cosigned"]
     size = len(good)

@@ -71,6 +71,8 @@ def rekey_many(loader: Any, sources: Iterable[Any], new_key: Key | str, *, keys:
 
 def dump_many(loader: Any, items: Iterable[Any], *, key: Key | str | None = None, **options: Any) -> Batch:
     """See :meth:`safeload.api.many.Many.dump_many`."""
+    if key is None and loader.keys is not None:
+        key = loader.keys.primary
     work = _work("dump", loader, options, key=None if key is None else _key(key, "key"))
     return begin(work, items, _dumps(items), "writing", _how(options))
 

@@ -96,7 +96,7 @@ def format_entry(entry: KeyEntry) -> str:
     Raises:
         ValueError: its policy is an object that has no name, so that a file cannot hold it.
     """
-    words = [str(entry.key)]
+    words = [entry.key.export()]
     if entry.state != "active":
         words.append(f"state={entry.state}")
     if entry.label:

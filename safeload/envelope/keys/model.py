@@ -2,8 +2,8 @@
 
 ``SecretKey`` seals and opens with a shared secret; ``SigningKey`` seals with Ed25519 and ``VerifyKey`` is what its
 readers hold. A suite belongs to a key and is never negotiated: an attacker's bytes cannot choose a weaker one. Rules:
-raw bytes are refused wherever a key is meant; material appears in ``str(key)`` and nowhere else (no repr, no message,
-no pickle); sub-keys come from HKDF labels, so one secret never serves two purposes (SPEC.md, "Key derivation").
+raw bytes are refused wherever a key is meant; material appears in ``key.export()`` and nowhere else (no str, no format, no repr, no
+message, no pickle); sub-keys come from HKDF labels, so one secret never serves two purposes (SPEC.md, "Key derivation").
 """
 
 from __future__ import annotations
@@ -153,7 +153,8 @@ class Key:
     def _body_secret(self) -> bytes:
         raise ValueError(f"a {self.suite.label} key of this kind derives no message keys")
 
-    def __str__(self) -> str:
+    def export(self) -> str:
+        """The text form, which :meth:`parse` reads. It holds the secret: ``str()`` and f-strings, which logs are full of, do not."""
         return encode_key(self._prefix, self.suite, self._material)
 
     def __repr__(self) -> str:
@@ -174,14 +175,15 @@ class Key:
     def __delattr__(self, name: str) -> NoReturn:
         raise AttributeError(f"keys are immutable; cannot delete {name!r}")
 
-    def __copy__(self) -> Key:
+    def __deepcopy__(self, memo: object = None) -> Key:
         return self
 
-    def __deepcopy__(self, memo: object) -> Key:
-        return self
+    __copy__ = __deepcopy__
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("keys are never pickled: a pickle of a key leaks it; pass str(key) over a protected channel")
+        raise TypeError(
+            "keys are never pickled: a pickle of a key leaks it; pass key.export() over a protected channel"
+        )
 
 
 class SecretKey(Key):
@@ -296,7 +298,8 @@ class VerifyKey(Key):
     def _body_secret(self) -> bytes:
         return self._secret or super()._body_secret()
 
-    def __str__(self) -> str:
+    def export(self) -> str:
+        """The text form; with the secret that decrypts (``slr1…``) if this key has it."""
         return encode_key("slr1" if self._secret else "slp1", self.suite, self._material)
 
 

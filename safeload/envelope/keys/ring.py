@@ -3,23 +3,30 @@
 Rules: a key is looked up by the id in the envelope and never tried in turn (a ring of n keys must not be an oracle
 that tests n keys, and the id binds the suite); rings are immutable, so that a change cannot leak into a load that is
 under way; every change returns a new ring.
+
+A ring that is read again on a schedule (:class:`LiveRing`) exchanges one immutable ring for another: no lookup sees half of a rotation. One thread
+at a time reads again, while the others go on with what is there. A source that cannot be read leaves the keys as they were, for ten
+periods at most: after that nobody knows whether a key was revoked, and every lookup fails.
 """
 
 from __future__ import annotations
 
+import threading
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from safeload.envelope.keys.entry import KeyEntry, KeyState
 from safeload.envelope.keys.model import Key
-from safeload.errors import MissingKeyError
+from safeload.errors import KeyProviderError, MissingKeyError, SafeloadError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from os import PathLike
 
-__all__ = ["KeyRing", "as_ring"]
+__all__ = ["KeyRing", "LiveRing", "as_ring"]
+
+_PERIODS: Final = 10  # failures in a row after which the keys of a source are too old to be believed
 
 
 class KeyRing:
@@ -123,11 +130,36 @@ class KeyRing:
         return cls(env.fetch(name), label=f"env:{name}")
 
     @classmethod
-    def from_file(cls, path: str | PathLike[str]) -> KeyRing:
-        """The keys of a key file (:mod:`safeload.envelope.keys.lines`); it must be readable by its owner alone."""
+    def from_file(cls, path: str | PathLike[str], *, refresh: float | None = None) -> KeyRing:
+        """The keys of a key file (:mod:`safeload.envelope.keys.lines`); it must be readable by its owner alone.
+
+        Args:
+            path: the file.
+            refresh: read it again after so many seconds, when a key is next looked up; whoever holds the ring sees the new keys.
+        """
         from safeload.envelope.keys.providers import file
 
-        return cls(file.read_entries(path), label=f"file:{path}")
+        def fetch() -> KeyRing:
+            return KeyRing(file.read_entries(path), label=f"file:{path}")
+
+        return fetch() if refresh is None else _live(fetch, refresh)
+
+    @classmethod
+    def from_provider(cls, provider: Callable[[], Any], *, refresh: float | None = None) -> KeyRing:
+        """The keys that a function returns: a ring, keys, entries, or the text of a key file.
+
+        Args:
+            provider: asks a secret manager, for instance. What it raises is told by its type only, for its text may quote a secret.
+            refresh: ask it again after so many seconds, as in :meth:`from_file`.
+
+        Raises:
+            KeyProviderError: it failed, or returned something else.
+        """
+
+        def fetch() -> KeyRing:
+            return _provided(provider)
+
+        return fetch() if refresh is None else _live(fetch, refresh)
 
     @classmethod
     def from_keyring(cls, service: str, username: str = "safeload") -> KeyRing:
@@ -166,6 +198,121 @@ class KeyRing:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("key rings are never pickled: a pickle of a key leaks it")
+
+
+class LiveRing(KeyRing):
+    """What ``KeyRing.from_file(path, refresh=60)`` returns: a :class:`KeyRing` whose keys are those of its source.
+
+    Args:
+        fetch: gets the ring as it is now.
+        refresh: seconds until it is fetched again, when the next key is looked up.
+    """
+
+    __slots__ = ("_due", "_failing_since", "_fetch", "_listeners", "_lock", "_refresh", "_ring")
+
+    _ring: KeyRing
+    _fetch: Callable[[], KeyRing]
+    _refresh: float
+    _due: float
+    _failing_since: float | None
+    _listeners: list[Callable[[str, KeyRing], None]]
+    _lock: threading.Lock
+
+    def __init__(self, fetch: Callable[[], KeyRing], refresh: float) -> None:
+        if not isinstance(refresh, int | float) or isinstance(refresh, bool) or not refresh > 0:
+            raise ValueError(f"refresh is a number of seconds above 0, not {refresh!r}")
+        put = object.__setattr__
+        put(self, "_fetch", fetch)
+        put(self, "_refresh", float(refresh))
+        put(self, "_ring", fetch())
+        put(self, "_due", time.monotonic() + refresh)
+        put(self, "_failing_since", None)
+        put(self, "_listeners", [])
+        put(self, "_lock", threading.Lock())
+
+    @property
+    def entries(self) -> tuple[KeyEntry, ...]:  # type: ignore[override]
+        """The entries as they are now."""
+        return self.current().entries
+
+    @property
+    def _by_id(self) -> dict[bytes, KeyEntry]:  # type: ignore[override]
+        return self.current()._by_id  # noqa: SLF001 - of the same kind
+
+    @property
+    def label(self) -> str:  # type: ignore[override]
+        """The name of the source."""
+        return self._ring.label
+
+    def current(self) -> KeyRing:
+        """The immutable ring of this moment.
+
+        Raises:
+            KeyProviderError: the source could not be read for ten periods (``keys.stale``).
+        """
+        if time.monotonic() >= self._due and self._lock.acquire(blocking=False):
+            try:
+                self._read_again()
+            finally:
+                self._lock.release()
+        since = self._failing_since
+        if since is not None and time.monotonic() - since > _PERIODS * self._refresh:
+            raise KeyProviderError(
+                f"the keys of {self.label} could not be read again for {_PERIODS} periods, and may have been revoked",
+                code="keys.stale",
+            )
+        return self._ring
+
+    def watch(self, listener: Callable[[str, KeyRing], None]) -> None:
+        """Have ``listener`` called with ``"rotate"`` or ``"unreadable"`` and the ring that is in use from then on."""
+        if listener not in self._listeners:
+            self._listeners.append(listener)
+
+    def _read_again(self) -> None:
+        put = object.__setattr__
+        put(self, "_due", time.monotonic() + self._refresh)
+        try:
+            ring = self._fetch()
+        except KeyProviderError:
+            if self._failing_since is None:
+                put(self, "_failing_since", time.monotonic())
+            self._tell("unreadable")
+            return
+        put(self, "_failing_since", None)
+        if _identity(ring) != _identity(self._ring):
+            put(self, "_ring", ring)
+            self._tell("rotate")
+
+    def _tell(self, what: str) -> None:
+        for listener in tuple(self._listeners):
+            listener(what, self._ring)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("key rings are never pickled: a pickle of a key leaks it")
+
+
+def _identity(ring: KeyRing) -> list[Any]:
+    """What a change of keys, of their order or of anything that is said about one changes."""
+    return [(entry.key_id, repr(entry)) for entry in ring.entries]
+
+
+def _live(fetch: Callable[[], KeyRing], refresh: float) -> KeyRing:
+    return LiveRing(fetch, refresh)
+
+
+def _provided(provider: Callable[[], Any]) -> KeyRing:
+    from safeload.envelope.keys.lines import parse_lines
+
+    try:
+        given = provider()
+        if isinstance(given, str):
+            return KeyRing(parse_lines(given, source="the key provider"), label="provider")
+        ring = as_ring(given)
+        return ring if ring.label else KeyRing(ring.entries, label="provider")
+    except SafeloadError:
+        raise
+    except Exception as error:  # noqa: BLE001 - the boundary to the application, as for providers
+        raise KeyProviderError(f"the key provider failed with {type(error).__name__}") from None
 
 
 def _as_entry(key: Key | KeyEntry) -> KeyEntry:

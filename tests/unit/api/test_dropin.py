@@ -458,7 +458,7 @@ def test_a_loader_with_keys_has_no_unsigned_way_around_it():
         with pytest.raises(safeload.EnvelopeError):
             safeload.Unpickler(io.BytesIO(other)).load()
     finally:
-        safeload.configure()
+        safeload.reset()
     with pytest.raises(safeload.MissingKeyError):
         safeload.Unpickler(io.BytesIO(sealed)).load()
 
@@ -480,7 +480,7 @@ def test_hooks_of_an_unpickler_of_signed_artifacts():
         sealed = loader.dumps([Point(1, 2), numpy.arange(5000)], key=key)
         point, array = Asking(io.BytesIO(sealed)).load()
     finally:
-        safeload.configure()
+        safeload.reset()
     assert point == Point(1, 2)
     assert array.sum() == sum(range(5000))
     assert "Point" in asked

@@ -29,7 +29,7 @@ def no_keys_around(monkeypatch):
 def test_the_default_variable_is_used_only_when_nothing_else_is_named(key_file, monkeypatch):
     """A key that happens to be in the environment must not join those that were chosen."""
     around, chosen = Key.generate(), Key.generate()
-    monkeypatch.setenv("SAFELOAD_KEYS", str(around))
+    monkeypatch.setenv("SAFELOAD_KEYS", around.export())
     assert [entry.key for entry in KeySource().ring()] == [around]
     assert [entry.key for entry in KeySource(files=(key_file(chosen),)).ring()] == [chosen]
     assert not KeySource(unsigned=True).named
@@ -38,7 +38,7 @@ def test_the_default_variable_is_used_only_when_nothing_else_is_named(key_file, 
 def test_several_places_are_one_ring(key_file, monkeypatch):
     """In the order of the options; the first one seals."""
     keys = [Key.generate() for _ in range(3)]
-    monkeypatch.setenv("MINE", str(keys[2]))
+    monkeypatch.setenv("MINE", keys[2].export())
     ring = KeySource(files=(key_file(keys[0]), key_file(keys[1])), env="MINE").ring()
     assert [entry.key for entry in ring] == keys
 
@@ -56,9 +56,9 @@ def test_the_os_key_store(monkeypatch):
     """``SERVICE/USER``; the user may be left out."""
     keyring = pytest.importorskip("keyring")
     key = Key.generate()
-    monkeypatch.setattr(keyring, "get_password", {("s", "u"): str(key), ("s", "safeload"): str(key)}.get)
+    monkeypatch.setattr(keyring, "get_password", {("s", "u"): key.export(), ("s", "safeload"): key.export()}.get)
     monkeypatch.setattr(
-        keyring, "get_password", lambda s, u: str(key) if (s, u) in {("s", "u"), ("s", "safeload")} else None
+        keyring, "get_password", lambda s, u: key.export() if (s, u) in {("s", "u"), ("s", "safeload")} else None
     )
     assert KeySource(keyring="s/u").ring().primary == key
     assert KeySource(keyring="s").ring().primary == key

@@ -175,7 +175,7 @@ def test_files_and_the_drop_in_unpickler(codec, tmp_path):
             safeload.Unpickler(file).load()
         assert caught.value.code == "policy.code"
     finally:
-        safeload.configure()
+        safeload.reset()
     secret = Key.generate("hs256-gcm")
     sealed = safeload.dumps(lambda: 1, codec=codec, key=secret)
     assert safeload.loads(sealed, keys=KeyRing([KeyEntry(secret, grants={"code"})]))() == 1
@@ -244,7 +244,7 @@ def test_the_grant_may_come_from_the_configuration(codec, tmp_path):
         safeload.configure_from_file(config, keys=BARE)
         assert safeload.loads(sealed)() == 3
     finally:
-        safeload.configure()
+        safeload.reset()
 
 
 def test_a_grant_is_on_record(codec):

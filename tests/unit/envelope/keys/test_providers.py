@@ -42,7 +42,7 @@ def refused(code: str, call: Any, *arguments: Any, hint: str = "") -> KeyProvide
 def test_env(monkeypatch: pytest.MonkeyPatch) -> None:
     """Several keys, separated by commas or white space; the first one seals."""
     keys = [Key.generate(), Key.generate("ed25519"), Key.generate("ed25519-gcm").public]
-    monkeypatch.setenv("SAFELOAD_KEYS", f" {keys[0]}, {keys[1]}\n{keys[2]},")
+    monkeypatch.setenv("SAFELOAD_KEYS", f" {keys[0].export()}, {keys[1].export()}\n{keys[2].export()},")
     ring = KeyRing.from_env("SAFELOAD_KEYS")
     assert [entry.key for entry in ring] == keys
     assert ring.primary == keys[0]
@@ -56,9 +56,9 @@ def test_env_unset_or_wrong(monkeypatch: pytest.MonkeyPatch, key: Key) -> None:
     refused("keys.env-unset", KeyRing.from_env, hint="is not set")
     monkeypatch.setenv("SAFELOAD_KEYS", " , ")
     refused("keys.env-unset", KeyRing.from_env, hint="is empty")
-    monkeypatch.setenv("SAFELOAD_KEYS", f"{key} {str(key)[:-3]}")
+    monkeypatch.setenv("SAFELOAD_KEYS", f"{key.export()} {key.export()[:-3]}")
     error = refused("keys.syntax", KeyRing.from_env, hint="key 2")
-    assert str(key).split(".")[2] not in str(error)
+    assert key.export().split(".")[2] not in str(error)
 
 
 # Files
@@ -115,7 +115,7 @@ def test_file_system_without_hard_links(tmp_path: Path, key: Key, monkeypatch: p
 def test_file_with_comments(tmp_path: Path, key: Key) -> None:
     """Comments, blank lines, a byte order mark and Windows line ends are all right."""
     path = tmp_path / "keys"
-    path.write_bytes(f"\ufeff# the cache\r\n\r\n{key} label=cache # main\r\n".encode())
+    path.write_bytes(f"\ufeff# the cache\r\n\r\n{key.export()} label=cache # main\r\n".encode())
     path.chmod(0o400)
     assert read_entries(path)[0].label == "cache"
 
@@ -125,7 +125,7 @@ def test_file_with_comments(tmp_path: Path, key: Key) -> None:
 def test_file_mode(tmp_path: Path, key: Key, mode: int) -> None:
     """A key file that others can read or write is refused with the command that mends it."""
     path = tmp_path / "keys"
-    path.write_text(f"{key}\n")
+    path.write_text(f"{key.export()}\n")
     path.chmod(mode)
     refused("keys.file-mode", read_entries, path, hint=f"chmod 600 {path}")
 
@@ -188,15 +188,17 @@ def test_file_swapped_between_check_and_use(tmp_path: Path, key: Key, monkeypatc
 )  # fmt: skip
 def test_line_mistakes(key: Key, suffix: str, hint: str) -> None:
     """A wrong attribute names the line and what may stand there; the key itself is not quoted."""
-    error = refused("keys.syntax", lambda: parse_lines(f"# one\n{key}{suffix}\n", source="file"), hint="line 2")
+    error = refused(
+        "keys.syntax", lambda: parse_lines(f"# one\n{key.export()}{suffix}\n", source="file"), hint="line 2"
+    )
     assert hint.lower() in str(error).lower()
-    assert str(key).split(".")[2] not in str(error)
+    assert key.export().split(".")[2] not in str(error)
 
 
 def test_line_that_is_a_mistyped_secret(key: Key) -> None:
     """Also for a line that does not parse at all."""
-    error = refused("keys.syntax", lambda: parse_lines(str(key)[1:], source="file"))
-    assert str(key).split(".")[2] not in str(error)
+    error = refused("keys.syntax", lambda: parse_lines(key.export()[1:], source="file"))
+    assert key.export().split(".")[2] not in str(error)
 
 
 def test_writer_refuses_what_a_file_cannot_hold(tmp_path: Path, key: Key) -> None:
@@ -222,7 +224,7 @@ def python(code: str) -> list[str]:
 
 def test_command(key: Key) -> None:
     """A program's output in the format of a key file."""
-    ring = KeyRing.from_command(python(f"print('{key} label=vault')"))
+    ring = KeyRing.from_command(python(f"print('{key.export()} label=vault')"))
     assert ring.primary == key
     assert ring.entries[0].label == "vault"
 
@@ -231,9 +233,12 @@ def test_command_failures(key: Key) -> None:
     """Missing program, failure, silence, noise: own codes, and neither output nor errors are quoted."""
     refused("keys.command-missing", run_command, ["/nonexistent/program"])
     error = refused(
-        "keys.command-failed", run_command, python(f"import sys; print('{key}'); sys.exit('{key}')"), hint="status 1"
+        "keys.command-failed",
+        run_command,
+        python(f"import sys; print('{key.export()}'); sys.exit('{key.export()}')"),
+        hint="status 1",
     )
-    assert str(key)[10:30] not in str(error)
+    assert key.export()[10:30] not in str(error)
     refused("keys.empty", run_command, python("pass"))
     refused("keys.syntax", run_command, python("import sys; sys.stdout.buffer.write(b'\\xff')"))
     refused("keys.syntax", fetch_ring, "command:pass show x")
@@ -270,7 +275,7 @@ def test_command_limits() -> None:
 def test_keyring(monkeypatch: pytest.MonkeyPatch, key: Key) -> None:
     """The stored password is a key list; missing entry and failing backend have their own codes."""
     keyring = pytest.importorskip("keyring")
-    stored = {("safeload", "safeload"): str(key), ("team/models", "ci"): f"{key} label=ci"}
+    stored = {("safeload", "safeload"): key.export(), ("team/models", "ci"): f"{key.export()} label=ci"}
     monkeypatch.setattr(keyring, "get_password", lambda service, user: stored.get((service, user)))
     assert KeyRing.from_keyring("safeload").primary == key
     assert fetch_ring("keyring:safeload").primary == key
@@ -279,11 +284,11 @@ def test_keyring(monkeypatch: pytest.MonkeyPatch, key: Key) -> None:
     refused("keys.syntax", fetch_ring, "keyring:")
 
     def locked(*_: str) -> str:
-        raise RuntimeError(f"secret {key}")
+        raise RuntimeError(f"secret {key.export()}")
 
     monkeypatch.setattr(keyring, "get_password", locked)
     error = refused("keys.keyring-failed", fetch_ring, "keyring:safeload", hint="RuntimeError")
-    assert str(key)[10:30] not in str(error)
+    assert key.export()[10:30] not in str(error)
 
 
 def test_keyring_missing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -307,9 +312,9 @@ def test_failing_plugin_is_wrapped(monkeypatch: pytest.MonkeyPatch, key: Key) ->
     """A provider's own exception leaves as KeyProviderError and takes no secret with it."""
 
     def broken(_: str) -> list[KeyEntry]:
-        raise RuntimeError(f"while reading {key}")
+        raise RuntimeError(f"while reading {key.export()}")
 
     monkeypatch.setattr(providers()["env"], "fetch", broken)
     error = refused("keys.provider", fetch_ring, "env:X", hint="RuntimeError")
-    assert str(key)[10:30] not in str(error)
+    assert key.export()[10:30] not in str(error)
     assert error.__cause__ is None

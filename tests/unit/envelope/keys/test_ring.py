@@ -156,4 +156,4 @@ def test_rings_do_not_change_and_do_not_leak() -> None:
         del ring.label
     with pytest.raises(TypeError):
         pickle.dumps(ring)
-    assert str(key).split(".")[2] not in repr(ring)
+    assert key.export().split(".")[2] not in repr(ring)
