@@ -2,8 +2,8 @@
 
 ``SecretKey`` seals and opens with a shared secret; ``SigningKey`` seals with Ed25519 and ``VerifyKey`` is what its
 readers hold. A suite belongs to a key and is never negotiated: an attacker's bytes cannot choose a weaker one. Rules:
-raw bytes are refused wherever a key is meant; material appears in ``key.export()`` and nowhere else (no str, no format, no repr, no
-message, no pickle); sub-keys come from HKDF labels, so one secret never serves two purposes (SPEC.md, "Key derivation").
+raw bytes are refused wherever a key is meant; material appears in ``key.export()`` and nowhere else (no str, repr, pickle);
+sub-keys come from HKDF labels, so one secret never serves two purposes (SPEC.md, "Key derivation").
 """
 
 from __future__ import annotations
@@ -298,8 +298,7 @@ class VerifyKey(Key):
     def _body_secret(self) -> bytes:
         return self._secret or super()._body_secret()
 
-    def export(self) -> str:
-        """The text form; with the secret that decrypts (``slr1…``) if this key has it."""
+    def export(self) -> str:  # noqa: D102 - with the secret that decrypts (slr1...) if this key has it
         return encode_key("slr1" if self._secret else "slp1", self.suite, self._material)
 
 
