@@ -328,8 +328,7 @@ class SigningKey(Key):
 
     def sign(self, message: bytes) -> bytes:
         """The 64-byte Ed25519 signature of ``message``."""
-        signature: bytes = self._signer.sign(message)
-        return signature
+        return bytes(self._signer.sign(message))
 
     def verify(self, message: bytes, tag: bytes) -> bool:
         """Whether ``tag`` is this key's signature of ``message``."""
