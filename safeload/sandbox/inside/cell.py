@@ -7,13 +7,15 @@ the last lock. Between the two stands, where a job needs it, the import of libra
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import os
 import signal
 import socket
 import sys
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from safeload.sandbox.kernel.bpf import compiled
 from safeload.sandbox.kernel.filters import CHANNEL, importing_filter, sealed_filter
 from safeload.sandbox.kernel.jail import (
     close_others,
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 
     from safeload.sandbox.kernel.jail import Bounds
 
-__all__ = ["Walls", "enter", "import_quietly", "lock"]
+__all__ = ["Walls", "enter", "import_quietly", "last_lock", "lock"]
 
 
 class Walls(NamedTuple):
@@ -62,6 +64,12 @@ def enter(channel: socket.socket, parent: int) -> socket.socket:
     return socket.socket(fileno=CHANNEL)
 
 
+@functools.cache
+def last_lock(pid: int, *, serves: bool) -> Any:
+    """The compiled filter that seals process ``pid``; asked for ahead of the job, it costs the job nothing."""
+    return compiled(sealed_filter(machine(), pid, serves=serves))
+
+
 def lock(parent: int, bounds: Bounds, walls: Walls, *, modules: Iterable[str] = (), serves: bool = False) -> None:
     """Close the jail; first, under a lock that still reads libraries, import ``modules``.
 
@@ -81,7 +89,7 @@ def lock(parent: int, bounds: Bounds, walls: Walls, *, modules: Iterable[str] = 
     if walls.landlock:
         restrict_files()
     if walls.seccomp:
-        install(sealed_filter(machine(), os.getpid(), serves=serves))
+        install(last_lock(os.getpid(), serves=serves))
 
 
 def import_quietly(modules: Iterable[str]) -> list[str]:

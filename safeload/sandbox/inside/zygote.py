@@ -21,6 +21,7 @@ from safeload.sandbox.inside import worker
 from safeload.sandbox.inside.canary import observe
 from safeload.sandbox.inside.cell import Walls, import_quietly
 from safeload.sandbox.inside.wire import receive, send
+from safeload.sandbox.kernel.machine import hear_of_ends_only
 
 __all__ = ["Zygote", "main"]
 
@@ -53,6 +54,7 @@ class Zygote:
         control = self._control.fileno()
         woken, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.signal(signal.SIGCHLD, lambda *_: None)
+        hear_of_ends_only(signal.SIGCHLD)
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
         level, seen = observe(self._pid)
         self._walls = Walls(landlock=level == "full")

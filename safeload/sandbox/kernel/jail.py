@@ -133,13 +133,14 @@ def become_readable() -> None:
     prctl(_SET_DUMPABLE, 1)
 
 
-def install(program: Sequence[Instruction]) -> None:
-    """Put a filter on this process, for good.
+def install(program: Sequence[Instruction] | ctypes.Structure) -> None:
+    """Put a filter, compiled or not, on this process, for good.
 
     Raises:
         OSError: the kernel has no seccomp filters, or something forbids installing one.
     """
-    syscall("seccomp", _SET_MODE_FILTER, 0, ctypes.byref(compiled(program)))
+    made = program if isinstance(program, ctypes.Structure) else compiled(program)
+    syscall("seccomp", _SET_MODE_FILTER, 0, ctypes.byref(made))
 
 
 def listen(program: Sequence[Instruction]) -> int:

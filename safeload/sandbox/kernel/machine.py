@@ -19,7 +19,7 @@ from safeload.sandbox.kernel.syscalls import numbers
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Machine", "machine", "machine_named", "prctl", "syscall"]
+__all__ = ["Machine", "hear_of_ends_only", "machine", "machine_named", "prctl", "syscall"]
 
 # AUDIT_ARCH_* of linux/audit.h: the machine's ELF number, 64 bits, little endian.
 _AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
@@ -102,3 +102,15 @@ def prctl(option: int, *arguments: int) -> int:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code), f"prctl {option}")
     return result
+
+
+_FLAGS_AT, _SIGACTION_SIZE, _SA_NOCLDSTOP = 136, 152, 1  # of struct sigaction, as glibc and musl have it on 64 bits
+
+
+def hear_of_ends_only(number: int) -> None:
+    """Have SIGCHLD, whose handler is set, tell of children that end, not of those that are stopped and go on."""
+    action = ctypes.create_string_buffer(_SIGACTION_SIZE)
+    if _libc.sigaction(number, None, action) == 0:
+        flags = ctypes.c_int.from_buffer(action, _FLAGS_AT)
+        flags.value |= _SA_NOCLDSTOP
+        _libc.sigaction(number, action, None)
