@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from safeload.api.loader import Loader
     from safeload.api.pickle_classes import Pickler, Unpickler
     from safeload.api.pickle_module import default as pickle
+    from safeload.audit.context import audit_context
     from safeload.envelope.keys import Key, KeyEntry, KeyRing
     from safeload.errors import (
         AuditError,
@@ -130,6 +131,7 @@ __all__ = [
     "VerificationError",
     "VersionError",
     "__version__",
+    "audit_context",
     "check",
     "configure",
     "configure_from_file",
@@ -152,6 +154,7 @@ __all__ = [
 ]
 
 
+_HOME["audit_context"] = "safeload.audit.context"
 _HOME["pickle"] = "safeload.api.pickle_module"
 _NAMED = {"pickle": "default"}  # where the name in its module is another one
 

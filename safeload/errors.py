@@ -56,6 +56,8 @@ class SafeloadError(Exception):
 
     default_code: ClassVar[str] = "safeload.error"
     default_stage: ClassVar[str] = ""
+    # The id that the events of the operation have, in every trail; "" where none was recorded.
+    correlation_id: str = ""
     # Set by the census: gives the well-formed part of a broken stream (canonical), its protocol and its buffers.
     broken_stream: tuple[Callable[[], bytes], int, Sequence[Any]] | None = None
     # Set by the census: whether other unpicklers may go on where it stopped.

@@ -23,6 +23,7 @@ from safeload.api.requests import (
     read_request,
     ring_of,
     to_be_written,
+    told,
     write_request,
 )
 from safeload.pipeline.dump import dump, dumps
@@ -158,7 +159,7 @@ class Loader(Many):
             TypeError, ValueError: an argument is wrong.
         """
         request, auditor = self._asked(options, _READ)
-        with auditor.operation("load") as operation:
+        with auditor.operation("load", **told(auditor, source, request.context)) as operation:
             self._check_place(source)
             if self.sandbox != "never":
                 from safeload.sandbox.fallback import load_by_mode
@@ -176,7 +177,7 @@ class Loader(Many):
         if type(data) is not bytes:
             data = bytes_of(data)
         request, auditor = self._asked(options, _READ)
-        with auditor.operation("load") as operation:
+        with auditor.operation("load", **told(auditor, None, request.context)) as operation:
             if self.sandbox != "never":
                 from safeload.sandbox.fallback import load_by_mode
 
@@ -260,7 +261,7 @@ class Loader(Many):
         if not is_path and not callable(getattr(target, "write", None)):
             raise TypeError("file must have a 'write' attribute")
         request = self.to_be_written(protocol, options)
-        with self.audit.operation("dump") as operation:
+        with self.audit.operation("dump", **told(self.audit, target, request.context)) as operation:
             self._check_place(target)
             dump(obj, os.fsdecode(target) if is_path else target, request, operation)
 
@@ -268,7 +269,7 @@ class Loader(Many):
     def dumps(self, obj: Any, protocol: int | None = None, **options: Unpack[WriteOptions]) -> bytes:
         """``obj`` as bytes; see :meth:`dump`."""
         request = self.to_be_written(protocol, options)
-        with self.audit.operation("dump") as operation:
+        with self.audit.operation("dump", **told(self.audit, None, request.context)) as operation:
             return dumps(obj, request, operation)
 
     @takes(ScanOptions)
@@ -291,7 +292,7 @@ class Loader(Many):
         from safeload.pipeline.scan import scan
 
         request, auditor = self._asked(options, _SCAN)
-        with auditor.operation("scan") as operation:
+        with auditor.operation("scan", **told(auditor, source, request.context)) as operation:
             self._check_place(source if isinstance(source, str | os.PathLike) else None)
             return scan(source, request, operation)
 

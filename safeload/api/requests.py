@@ -6,6 +6,7 @@ noticed in the middle of an artifact, as that artifact's fault.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from safeload.api.options import BoundOptions, WriteOptions, names_of
@@ -19,7 +20,7 @@ from safeload.policy import resolve_policy
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from safeload.audit import Auditor
+    from safeload.audit import Auditor, Fields
     from safeload.envelope.keys import KeyRing
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "read_request",
     "ring_of",
     "to_be_written",
+    "told",
     "write_request",
 ]
 
@@ -178,6 +180,28 @@ def ring_of(keys: Any) -> KeyRing | None:
     from safeload.envelope.keys import as_ring
 
     return as_ring(keys)
+
+
+def told(auditor: Auditor, source: Any, context: Any) -> Fields:
+    """What an event says of where an artifact is and what it is bound to: nothing if nobody listens.
+
+    Rule: a URL is told without what may be a password or a token, its user and its query.
+    """
+    if not auditor.active:
+        return {}
+    fields: Fields = {}
+    name = source if isinstance(source, (str, bytes, os.PathLike)) else getattr(source, "name", None)
+    if type(name) is str or isinstance(name, os.PathLike) or (type(name) is bytes and name is not source):
+        text = os.fsdecode(name)
+        scheme, found, rest = text.partition("://")
+        if found:
+            place, slash, path = rest.partition("/")
+            text = f"{scheme}://{place.rpartition('@')[2]}{slash}{path.partition('?')[0].partition('#')[0]}"
+        fields["source"] = text
+    if context is not None:
+        parts = context if isinstance(context, tuple) else (context,)
+        fields["context"] = "/".join(part.decode("latin-1") if type(part) is bytes else str(part) for part in parts)
+    return fields
 
 
 def auditor_of(audit: Any) -> Auditor:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from safeload.audit.auditor import SILENT, Auditor, Operation
+from safeload.audit.context import audit_context
 from safeload.audit.event import Event, Fields
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ __all__ = [
     "Operation",
     "Sink",
     "TrailReport",
+    "audit_context",
     "build",
     "read_trail",
     "trail_head",

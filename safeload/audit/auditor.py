@@ -20,8 +20,9 @@ from time import perf_counter_ns
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, Final, Self, Unpack
 
+from safeload.audit.context import said, trace_ids
 from safeload.audit.event import AUDIT_NAMES, FIELD_NAMES, Event, Fields, Op, Phase, describe_error, make_event, new_id
-from safeload.errors import AuditError
+from safeload.errors import AuditError, SafeloadError
 from safeload.facts import forks
 
 if TYPE_CHECKING:
@@ -88,6 +89,8 @@ class Operation:
 
 def _audit_failure(name: str, correlation_id: str, error: BaseException, sha256: str) -> None:
     _, code, reason = describe_error(error)
+    if isinstance(error, SafeloadError) and not error.correlation_id:
+        error.correlation_id = correlation_id
     try:
         _audit(name, "result", correlation_id, reason or code, sha256)
     except Exception as hook_error:  # noqa: BLE001  a hook may veto by raising, but not hide why this failed
@@ -163,7 +166,7 @@ class _RecordedOperation(Operation):
         fields = self._fields
         if error is not None:
             outcome, code, reason = describe_error(error)
-            fields = {"outcome": outcome, "reason_code": code, "reason": reason, **fields}
+            fields = {"outcome": outcome, "reason_code": code, "reason": reason, **_refused(error), **fields}
             if fields["outcome"] == "ok":
                 fields["outcome"] = outcome
         return self._event("result", fields)
@@ -173,6 +176,16 @@ class _RecordedOperation(Operation):
         if phase == "result":
             event["duration_us"] = (perf_counter_ns() - self._start) // 1000
         return self._auditor.complete(event)
+
+
+def _refused(error: BaseException) -> dict[str, object]:
+    """What the report of a refusal says for its event: the verdict, and the globals that were refused."""
+    report = getattr(error, "report", None)
+    if not isinstance(error, SafeloadError) or report is None:
+        return {}
+    named = set(report.globals)
+    refused = [finding.evidence for finding in report.findings if finding.evidence in named]
+    return {"verdict": report.verdict, "globals": list(dict.fromkeys(refused))}
 
 
 def _sink_error(name: str, cause: Exception, consequence: str) -> AuditError:
@@ -267,13 +280,17 @@ class Auditor:
             TypeError: a field that events do not have.
             AuditError: on entering or leaving, when a required sink failed.
         """
+        correlation_id = said().correlation_id or new_id()
         if self._entries or taps:
-            return _RecordedOperation(self, op, new_id(), "", fields)
-        return Operation(AUDIT_NAMES[op], new_id(), fields.get("sha256", "") if fields else "")
+            return _RecordedOperation(self, op, correlation_id, "", fields)
+        return Operation(AUDIT_NAMES[op], correlation_id, fields.get("sha256", "") if fields else "")
 
     def complete(self, event: Event) -> Event:
         """Add what is the same for every event of this auditor."""
         event.update(self._extra)
+        if labels := said().labels:
+            event["labels"] = dict(labels)
+        event.update(trace_ids())
         if lost := sum(self._dropped.values()):
             event["dropped"] = lost
         return event

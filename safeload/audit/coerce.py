@@ -1,7 +1,7 @@
 """What the ``audit=`` keyword takes, turned into an auditor.
 
 Rule: a file named by its path is a *required* sink: who asks for a trail gets one or gets an error. Loggers and
-functions are optional sinks. For anything else, build an :class:`~safeload.audit.Auditor` with ``required=``.
+functions are optional sinks, and a sink that is passed as an object is what its class says. For anything else, build an :class:`~safeload.audit.Auditor` with ``required=``.
 """
 
 from __future__ import annotations
@@ -72,7 +72,8 @@ def _combined(values: Iterable[Any]) -> Auditor:
 
 def _sink(value: Any) -> tuple[Sink, bool]:
     if not isinstance(value, type) and isinstance(value, Sink):
-        return value, False
+        # What the sink says of itself: a trail that is passed as an object is no less required than one that is named by its path.
+        return value, bool(getattr(value, "required_by_default", False))
     for kind in registry().values():
         made = kind.of(value)
         if made is not None:

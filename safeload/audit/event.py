@@ -70,12 +70,14 @@ AUDIT_NAMES: Final[dict[str, str]] = {op: f"safeload.{op}" for op in Op.__args__
 class Fields(TypedDict, total=False):
     """What an operation may say about itself; anything else is a ``TypeError``.
 
-    ``None`` and empty values are left out. ``sha256``, ``size`` and ``container`` of an operation are taken over by
+    ``None`` and empty values are left out. ``source`` is the path, URL or name of what is read or written, ``context`` what it was bound to. ``sha256``, ``size`` and ``container`` of an operation are taken over by
     its children. ``key_id`` is hex or raw bytes; ``program`` and ``policy_digest`` are hex SHA-256; of ``findings``
     only the distinct rule ids are written; ``globals`` are policy names, the first eight of them; ``action`` is a short word for key and policy operations
     (``"fetch"``, ``"configure"``), and the kind of payload for a migration; ``sandbox`` is the level of the sandbox that an artifact was loaded in; ``outcome`` overrides what the exception, or its absence, says.
     """
 
+    source: str | None
+    context: str | None
     sha256: str
     size: int | None
     payload_size: int | None
@@ -159,6 +161,8 @@ def _words(value: Any, attribute: str = "", most: int = MAX_RULES) -> object:
 
 # Field -> (name in the event, conversion), in the order of the event.
 _RULES: Final[dict[str, tuple[str, Callable[[object], object]]]] = {
+    "source": ("source", _text),
+    "context": ("context", _text),
     "sha256": ("sha256", _hex),
     "size": ("size", _size),
     "payload_size": ("payload_size", _size),

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Break", "TrailReport", "read_trail", "trail_head", "verify_trail"]
 
+_GZIP: Final = b"\x1f\x8b"
+_MOST_UNPACKED: Final = 1 << 36
 _MAX_LISTED: Final = 1000  # torn lines and unfinished operations that a report lists
 _LOOKS: Final = 25  # at the end of a trail, until it is that of a whole line: a writer needs some 10 µs for one
 _BETWEEN_LOOKS: Final = 0.002  # seconds
@@ -172,7 +174,37 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[BinaryIO, int]]:
         os.close(fd)
         raise AuditError(f"{os.fspath(path)} is not a regular file, so no trail", code="audit.not-a-file")
     with os.fdopen(fd, "rb") as file:
-        yield file, _settled_size(file)
+        packed = file.read(2) == _GZIP
+        file.seek(0)
+        if packed:
+            with _unpacked(file, path) as unpacked:
+                yield unpacked
+        else:
+            yield file, _settled_size(file)
+
+
+@contextmanager
+def _unpacked(file: BinaryIO, path: str | os.PathLike[str]) -> Iterator[tuple[BinaryIO, int]]:
+    """What a compressed trail holds: log rotation compresses what it has moved away."""
+    import gzip
+    import tempfile
+    import zlib
+
+    with tempfile.TemporaryFile() as plain:
+        try:
+            with gzip.GzipFile(fileobj=file) as packed:
+                while block := packed.read(1 << 20):
+                    plain.write(block)
+                    if plain.tell() > _MOST_UNPACKED:
+                        raise AuditError(
+                            f"{os.fspath(path)} unpacks to more than {_MOST_UNPACKED:,} bytes", code="audit.unreadable"
+                        )
+        except (OSError, EOFError, zlib.error) as error:
+            message = f"cannot unpack the trail {os.fspath(path)}: {type(error).__name__}"
+            raise AuditError(message, code="audit.unreadable") from error
+        length = plain.tell()
+        plain.seek(0)
+        yield plain, length
 
 
 def _settled_size(file: BinaryIO) -> int:

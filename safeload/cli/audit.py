@@ -32,35 +32,68 @@ def command() -> None:
 
 _VERIFY_EXAMPLES = """
 safeload audit verify trail.jsonl
+# A trail that was rotated, with what was compressed; the key that its lines carry macs of:
+safeload audit verify trail.jsonl* --key-file trail.key
 # Print the head, keep it elsewhere, and prove later that nothing was cut off:
 safeload audit verify trail.jsonl --anchor 41:9f86d081884c7d65...
 """
 
 
 @make_command("verify", "Is the trail whole?", examples=_VERIFY_EXAMPLES, group=command)
-@click.argument("trail", type=raw_path())
+@click.argument("trails", nargs=-1, required=True, type=raw_path(), metavar="TRAIL...")
+@click.option("--key-file", type=raw_path(), metavar="FILE", help="The key of the trail, in a key file.")
+@click.option("--key-env", metavar="NAME", help="The key of the trail, in an environment variable.")
 @click.option("--anchor", metavar="SEQ:DIGEST", help="A head of this trail that was kept elsewhere.")
 @click.option("--previous", metavar="DIGEST", help="Head digest of the file that was rotated away before this one.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def verify(*, trail: str, anchor: str | None, previous: str | None, as_json: bool) -> int:
-    """Check that no line of TRAIL was edited, removed, inserted or moved.
+def verify(
+    *,
+    trails: tuple[str, ...],
+    key_file: str | None,
+    key_env: str | None,
+    anchor: str | None,
+    previous: str | None,
+    as_json: bool,
+) -> int:
+    """Check that no line of TRAIL... was edited, removed, inserted or moved.
 
-    Exit code 0 if the chain holds, 1 if it is broken, 2 if the trail cannot be read. A chain cannot show that its end
-    was cut off or that the whole file was rewritten; an anchor can.
+    Several files are one trail that was rotated, in any order, compressed or not: each has to follow another one. Exit code 0 if the chain
+    holds, 1 if it is broken, 2 if a trail cannot be read. A chain cannot show that its end was cut off or that the whole file was rewritten; an
+    anchor can.
     """
-    from safeload.audit import verify_trail
+    from safeload.audit.trails import verify_trails
 
     head = _parse_anchor(anchor)
-    with_hint = "give the path of a JSON lines trail that you may read"
     try:
-        report = verify_trail(trail, anchor=head, previous=previous)
+        reports = verify_trails(trails, _trail_key(key_file, key_env), anchor=head, previous=previous)
     except AuditError as error:
-        raise Failure(str(error), with_hint) from None
+        raise Failure(str(error), "give the path of a JSON lines trail that you may read") from None
     if as_json:
-        write_text(json_text(report.to_dict()))
+        found = [{"trail": path, **report.to_dict()} for path, report in reports]
+        write_text(json_text(reports[0][1].to_dict() if len(found) == 1 else found))
     else:
-        show(_verification(trail, report, anchored=head is not None))
-    return EXIT_YES if report.ok else EXIT_NO
+        followed = len(reports) > 1 or previous is not None
+        for path, report in reports:
+            show(_verification(path, report, anchored=head is not None, followed=followed))
+    return EXIT_YES if all(report.ok for _, report in reports) else EXIT_NO
+
+
+def _trail_key(key_file: str | None, key_env: str | None) -> Any:
+    """The shared secret that the lines of a trail carry macs of; ``None`` if none is named."""
+    from safeload.envelope.keys import KeyRing
+
+    if key_file is None and key_env is None:
+        return None
+    if key_file is not None and key_env is not None:
+        raise Failure("--key-file and --key-env name two keys", "give one of them")
+    ring = KeyRing.from_file(key_file) if key_file is not None else KeyRing.from_env(key_env or "")
+    keys = [entry.key for entry in ring if hasattr(entry.key, "mac")]
+    if len(keys) != 1:
+        raise Failure(
+            f"there are {len(keys)} keys there that a trail can have",
+            "a trail has one, of the suite hs256 or another shared secret",
+        )
+    return keys[0]
 
 
 def _parse_anchor(text: str | None) -> tuple[int, str] | None:
@@ -75,13 +108,16 @@ def _parse_anchor(text: str | None) -> tuple[int, str] | None:
     return int(seq), digest
 
 
-def _verification(trail: str, report: TrailReport, *, anchored: bool) -> Document:
+def _verification(trail: str, report: TrailReport, *, anchored: bool, followed: bool) -> Document:
     def entry(label: str, *parts: str | Span) -> Line:
         return Line.of("  ", Span(label.ljust(12), "dim"), *parts, hang=14)
 
     title = Span(printable(trail), "title")
     if report.broken is None:
-        lines = [Line.of(Span("whole", "good"), "   ", title)]
+        part = bool(report.starts_after.strip("0")) and not followed
+        lines = [Line.of(Span("a part", "warn"), "  ", title) if part else Line.of(Span("whole", "good"), "   ", title)]
+        if part:
+            lines.append(entry("follows", f"{report.starts_after}: give the file before it too, or --previous"))
     else:
         lines = [Line.of(Span("broken", "bad"), "  ", title)]
         lines.append(
@@ -92,7 +128,8 @@ def _verification(trail: str, report: TrailReport, *, anchored: bool) -> Documen
     if report.broken is None and report.events:
         lines.append(entry("head", f"{report.head.seq}:{report.head.digest}"))
     if report.keyed:
-        lines.append(entry("keyed", f"{count(report.keyed, 'line')} with a mac, which was not checked here"))
+        checked = "checked" if report.checked else "not checked: give --key-file or --key-env"
+        lines.append(entry("keyed", f"{count(report.keyed, 'line')} with a mac, {checked}"))
     if report.torn or report.torn_end:
         torn = count(len(report.torn) + report.torn_end, "line")
         lines.append(entry("torn", f"{torn} cut short by a crash; nothing else is affected"))

@@ -53,7 +53,7 @@ class JsonlSink:
 
     Args:
         path: the trail; created when the first event arrives. Its directory must exist.
-        key: an object with ``mac(bytes) -> bytes``; then nobody without the key can forge lines, or rewrite the chain.
+        key: a secret key of safeload (``Key.generate("hs256")``), or an object with ``mac(bytes) -> bytes``; then nobody without the key can forge lines, or rewrite the chain.
         fsync: wait for the disk after each event; without it, a crash of the machine can lose the last events.
         lock_timeout: seconds to wait for other writers; once. While the lock stays taken, later events wait 0.05 s.
     """
@@ -70,6 +70,10 @@ class JsonlSink:
         lock_timeout: float = 10.0,
     ) -> None:
         self.path = Path(os.path.abspath(path))  # noqa: PTH100  resolve() would follow the link that open refuses
+        if key is not None and not callable(getattr(key, "mac", None)):
+            raise TypeError(
+                f"the key of a trail is a shared secret, such as Key.generate('hs256'), not {type(key).__name__}"
+            )
         self._key = key
         self._fsync = fsync
         self._timeout = lock_timeout

@@ -216,6 +216,10 @@ class SecretKey(Key):
         """Whether ``tag`` is the tag of ``message`` (compared in constant time)."""
         return hmac.compare_digest(self.sign(message), tag)
 
+    def mac(self, data: bytes, /) -> bytes:
+        """The tag of a line of an audit trail, under a sub-key of its own: it is no tag of an envelope."""
+        return hmac.digest(hkdf(self._material, info=_label(b"SLE1 trail", self.suite)), data, "sha256")
+
     def fernet_key(self) -> bytes:
         """The 32-byte Fernet key of an ``hs256-fernet`` key."""
         if not self._fernet:
