@@ -94,6 +94,12 @@ class ZygoteHandle:
         with self._asking(deadline):
             send(self._control, {"action": "child"})
             answer, descriptors = self._received(deadline)
+            if len(descriptors) != 2:  # this process has as many as it may: the kernel gave what it could
+                for each in descriptors:
+                    os.close(each)
+                raise SandboxError(
+                    "this process has too many open files for the sandbox; close some, or raise its limit"
+                )
             channel, descriptor = descriptors
             self._made += 1
             self._live += 1

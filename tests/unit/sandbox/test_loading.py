@@ -268,3 +268,48 @@ def test_a_signal_to_the_jailed_process_is_an_error_not_a_hang(monkeypatch) -> N
     monkeypatch.setattr(zygotes.ZygoteHandle, "child", child)
     with pytest.raises(SandboxError, match="killed"):
         jailed(running("import time; time.sleep(5)"))
+
+
+STEPS = {"before its job": "_send", "before its answer": "_answer", "after its answer": "_result"}
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_killed_at_any_step_there_is_an_error_or_a_whole_result(step, monkeypatch) -> None:
+    """Never a hang, a partial result, or a descriptor that stays; the next one is served."""
+    from safeload.sandbox.session import Session
+
+    jailed(running("result = 1"))
+    before = open_descriptors()
+    name = STEPS[step]
+    done = getattr(Session, name)
+
+    def killing(self, *arguments):
+        self._child.signal(signal.SIGKILL)
+        return done(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Session, name, killing)
+        if step == "after its answer":  # its memory is ours by then
+            assert jailed(running("result = [1, 2]")) == [1, 2]
+        else:
+            with pytest.raises(SandboxError):
+                jailed(running("import time; time.sleep(2); result = 1"))
+    assert open_descriptors() == before
+    assert jailed(running("result = 3")) == 3
+
+
+def test_no_memory_files_is_an_error_in_time(monkeypatch) -> None:
+    """A process that has as many descriptors as it may gets the system's own error, and loses none."""
+    import resource
+
+    jailed(running("result = 1"))
+    before = open_descriptors()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (before, hard))
+    try:
+        with pytest.raises((OSError, SandboxError)):
+            jailed(running("result = 1"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert open_descriptors() <= before  # the zygote may have been given up
+    assert jailed(running("result = 2")) == 2
