@@ -10,12 +10,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from safeload.audit.auditor import SILENT, Auditor, Operation
-from safeload.audit.context import audit_context
 from safeload.audit.event import Event, Fields
 
 if TYPE_CHECKING:
     from safeload.audit.chain import Head
     from safeload.audit.coerce import build
+    from safeload.audit.context import audit_context
     from safeload.audit.sinks import Sink
     from safeload.audit.sinks.callable import CallableSink
     from safeload.audit.sinks.jsonl import JsonlSink
@@ -45,6 +45,7 @@ __all__ = [
 
 # What only programs that configure or read an audit need; `import safeload` does not pay for it.
 _LAZY = {
+    "audit_context": "context",
     "CallableSink": "sinks.callable",
     "Head": "chain",
     "JsonlSink": "sinks.jsonl",

@@ -20,8 +20,19 @@ from time import perf_counter_ns
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, Final, Self, Unpack
 
-from safeload.audit.context import said, trace_ids
-from safeload.audit.event import AUDIT_NAMES, FIELD_NAMES, Event, Fields, Op, Phase, describe_error, make_event, new_id
+from safeload.audit.event import (
+    AUDIT_NAMES,
+    FIELD_NAMES,
+    Event,
+    Fields,
+    Op,
+    Phase,
+    describe_error,
+    make_event,
+    new_id,
+    said,
+    trace_ids,
+)
 from safeload.errors import AuditError, SafeloadError
 from safeload.facts import forks
 

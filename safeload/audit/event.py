@@ -11,9 +11,12 @@ from __future__ import annotations
 import builtins
 import os
 import re
+import sys
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from itertools import count
-from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypedDict
 
 from safeload.errors import AuditError, KeyProviderError, LoadError, SafeloadError
 
@@ -33,10 +36,14 @@ __all__ = [
     "Op",
     "Outcome",
     "Phase",
+    "Said",
     "clean",
     "describe_error",
     "make_event",
     "new_id",
+    "said",
+    "saying",
+    "trace_ids",
 ]
 
 Event = dict[str, object]
@@ -206,6 +213,31 @@ _ids = _Ids()
 def new_id() -> str:
     """An id that no other operation of any process has: ``"9f86d081884c7d65-17"``."""
     return _ids.prefix + str(_ids.next())
+
+
+class Said(NamedTuple):
+    """What the program says of the request that it is at work for (:func:`safeload.audit.audit_context`)."""
+
+    correlation_id: str = ""
+    labels: Mapping[str, str] = MappingProxyType({})
+
+
+saying: ContextVar[Said] = ContextVar("safeload.audit.context", default=Said())  # noqa: B039 - it cannot be changed
+said = saying.get
+
+
+def trace_ids() -> dict[str, str]:
+    """The ids of the current trace and span of OpenTelemetry, if it is loaded and there is one."""
+    trace: Any = sys.modules.get("opentelemetry.trace")
+    if trace is None:
+        return {}
+    try:
+        current = trace.get_current_span().get_span_context()
+        if not current.is_valid:
+            return {}
+        return {"trace_id": f"{current.trace_id:032x}", "span_id": f"{current.span_id:016x}"}
+    except Exception:  # noqa: BLE001 - the boundary to foreign code; an event without ids is better than none
+        return {}
 
 
 def describe_error(error: BaseException) -> tuple[Outcome, str, str]:

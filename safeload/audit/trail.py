@@ -20,28 +20,21 @@ What it cannot prove, and what does:
 from __future__ import annotations
 
 import hashlib
-import os
-import stat
-import time
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal, NamedTuple
 
 from safeload.audit.chain import MAX_LINE, START, Head, MacKey, Record, digest, mac_holds, parse
-from safeload.errors import AuditError
+from safeload.audit.trail_file import opened
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterator
 
     from safeload.audit.event import Event
 
 __all__ = ["Break", "TrailReport", "read_trail", "trail_head", "verify_trail"]
 
-_GZIP: Final = b"\x1f\x8b"
-_MOST_UNPACKED: Final = 1 << 36
 _MAX_LISTED: Final = 1000  # torn lines and unfinished operations that a report lists
-_LOOKS: Final = 25  # at the end of a trail, until it is that of a whole line: a writer needs some 10 µs for one
-_BETWEEN_LOOKS: Final = 0.002  # seconds
 _MAX_OPEN: Final = 100_000  # operations followed at the same time
 
 BreakKind = Literal["edited", "missing", "reordered", "truncated", "forged"]
@@ -130,7 +123,7 @@ def verify_trail(
         AuditError: the file cannot be read or is no file.
     """
     checker = _Checker(key, None if anchor is None else Head(*anchor), previous)
-    with _opened(path) as (file, size):
+    with opened(path) as (file, size):
         for line in _lines(file, size):
             checker.take(line)
     return checker.report()
@@ -142,7 +135,7 @@ def read_trail(path: str | os.PathLike[str]) -> Iterator[Event]:
     Raises:
         AuditError: the file cannot be read or is no file.
     """
-    with _opened(path) as (file, size):
+    with opened(path) as (file, size):
         for line in _lines(file, size):
             if line.whole and (record := parse(line.raw)):
                 yield record.event
@@ -155,71 +148,11 @@ def trail_head(path: str | os.PathLike[str]) -> Head:
         AuditError: the file cannot be read or is no file.
     """
     head = START
-    with _opened(path) as (file, size):
+    with opened(path) as (file, size):
         for line in _lines(file, size):
             if line.whole and (record := parse(line.raw)):
                 head = Head(record.seq, digest(line.raw))
     return head
-
-
-@contextmanager
-def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[BinaryIO, int]]:
-    """The open trail and the size it has between two appends."""
-    try:
-        fd = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    except OSError as error:
-        message = f"cannot read the trail {os.fspath(path)}: {error.strerror or type(error).__name__}"
-        raise AuditError(message, code="audit.unreadable") from error
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        os.close(fd)
-        raise AuditError(f"{os.fspath(path)} is not a regular file, so no trail", code="audit.not-a-file")
-    with os.fdopen(fd, "rb") as file:
-        packed = file.read(2) == _GZIP
-        file.seek(0)
-        if packed:
-            with _unpacked(file, path) as unpacked:
-                yield unpacked
-        else:
-            yield file, _settled_size(file)
-
-
-@contextmanager
-def _unpacked(file: BinaryIO, path: str | os.PathLike[str]) -> Iterator[tuple[BinaryIO, int]]:
-    """What a compressed trail holds: log rotation compresses what it has moved away."""
-    import gzip
-    import tempfile
-    import zlib
-
-    with tempfile.TemporaryFile() as plain:
-        try:
-            with gzip.GzipFile(fileobj=file) as packed:
-                while block := packed.read(1 << 20):
-                    plain.write(block)
-                    if plain.tell() > _MOST_UNPACKED:
-                        raise AuditError(
-                            f"{os.fspath(path)} unpacks to more than {_MOST_UNPACKED:,} bytes", code="audit.unreadable"
-                        )
-        except (OSError, EOFError, zlib.error) as error:
-            message = f"cannot unpack the trail {os.fspath(path)}: {type(error).__name__}"
-            raise AuditError(message, code="audit.unreadable") from error
-        length = plain.tell()
-        plain.seek(0)
-        yield plain, length
-
-
-def _settled_size(file: BinaryIO) -> int:
-    """The size of the trail between two appends: half a line of a writer at work is not a torn line.
-
-    A reader takes no lock: one that is stopped while it holds it would stop every writer.
-    """
-    for _ in range(_LOOKS):
-        size = os.fstat(file.fileno()).st_size
-        file.seek(max(0, size - 1))
-        if not size or file.read(1) == b"\n":
-            break
-        time.sleep(_BETWEEN_LOOKS)
-    file.seek(0)
-    return size
 
 
 def _lines(file: BinaryIO, size: int) -> Iterator[_Line]:

@@ -72,9 +72,9 @@ def verify(
         found = [{"trail": path, **report.to_dict()} for path, report in reports]
         write_text(json_text(reports[0][1].to_dict() if len(found) == 1 else found))
     else:
-        followed = len(reports) > 1 or previous is not None
+        before = previous if len(reports) == 1 else reports
         for path, report in reports:
-            show(_verification(path, report, anchored=head is not None, followed=followed))
+            show(_verification(path, report, (head, before)))
     return EXIT_YES if all(report.ok for _, report in reports) else EXIT_NO
 
 
@@ -108,7 +108,10 @@ def _parse_anchor(text: str | None) -> tuple[int, str] | None:
     return int(seq), digest
 
 
-def _verification(trail: str, report: TrailReport, *, anchored: bool, followed: bool) -> Document:
+def _verification(trail: str, report: TrailReport, given: tuple[object, ...]) -> Document:
+    """The report in words. ``given``: what shows that nothing is missing at its end, and before its beginning."""
+    anchored, followed = (each is not None for each in given)
+
     def entry(label: str, *parts: str | Span) -> Line:
         return Line.of("  ", Span(label.ljust(12), "dim"), *parts, hang=14)
 
@@ -148,6 +151,9 @@ _SHOW_EXAMPLES = """
 safeload audit show trail.jsonl
 # What was refused, newest last:
 safeload audit show trail.jsonl --outcome refused --last 20
+# What one request did, and what is refused from now on:
+safeload audit show trail.jsonl --correlation request-7
+safeload audit show trail.jsonl --verdict malicious --follow
 """
 
 
@@ -155,18 +161,24 @@ safeload audit show trail.jsonl --outcome refused --last 20
 @click.argument("trail", type=raw_path())
 @click.option("--outcome", type=click.Choice(["ok", "refused", "error"]), help="Only results with this outcome.")
 @click.option("--event", "name", metavar="NAME", help="Only events of this name, such as load or safeload.load.")
+@click.option("--since", metavar="TIME", help="Only events from this time on, such as 2026-12-01 or 2026-12-01T09:30.")
+@click.option("--verdict", metavar="NAME", help="Only events with this verdict, such as malicious.")
+@click.option("--source", metavar="TEXT", help="Only events of artifacts with this in their path or URL.")
+@click.option("--correlation", metavar="ID", help="Only events of this request or operation.")
+@click.option("--follow", is_flag=True, help="Go on with what is written from now on, until interrupted.")
 @click.option("--last", type=click.IntRange(min=1), metavar="N", help="Only the last N of those.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON lines.")
-def show_trail(*, trail: str, outcome: str | None, name: str | None, last: int | None, as_json: bool) -> int:
+def show_trail(*, trail: str, follow: bool, last: int | None, as_json: bool, **wanted: str | None) -> int:
     """Print the events of TRAIL, one per line, oldest first. It does not check the chain; `audit verify` does."""
     from collections import deque
 
     from safeload.audit import read_trail
+    from safeload.audit.reading import chosen_events, follow_trail
 
-    chosen = _chosen(read_trail(trail), outcome, name)
     found = 0
     try:
-        for event in deque(chosen, maxlen=last) if last else chosen:
+        chosen = chosen_events(follow_trail(trail) if follow else read_trail(trail), wanted)
+        for event in deque(chosen, maxlen=last) if last and not follow else chosen:
             found += 1
             if as_json:
                 write_text(json_text(event, indent=None))
@@ -174,18 +186,11 @@ def show_trail(*, trail: str, outcome: str | None, name: str | None, last: int |
                 show([Line.of(*_event(event), hang=4)])
     except AuditError as error:
         raise Failure(str(error), "give the path of a JSON lines trail that you may read") from None
+    except ValueError as error:
+        raise Failure(str(error), "write it as 2026-12-01 or 2026-12-01T09:30 (UTC)") from None
     if not found and not as_json:
         sys.stderr.write("safeload: no such event in this trail\n")
     return EXIT_YES
-
-
-def _chosen(events: Iterator[Event], outcome: str | None, name: str | None) -> Iterator[Event]:
-    for event in events:
-        if outcome is not None and event.get("outcome") != outcome:
-            continue
-        if name is not None and event.get("event") not in (name, f"safeload.{name}"):
-            continue
-        yield event
 
 
 def _event(event: Event) -> Iterator[str | Span]:
@@ -202,7 +207,7 @@ def _event(event: Event) -> Iterator[str | Span]:
         yield Span("attempt  ", "dim")
     else:
         yield Span(text("outcome", 9), "good" if outcome == "ok" else "bad")
-    for field in ("reason_code", "verdict", "container", "size", "key_id", "sha256"):
+    for field in ("reason_code", "verdict", "globals", "source", "container", "size", "key_id", "sha256"):
         if field in event:
             value = text(field)
             yield f"{field}={value[:16] if field in ('key_id', 'sha256') else value} "

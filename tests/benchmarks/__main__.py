@@ -21,7 +21,13 @@ import sandbox_rows
 import scan_rows
 import stages
 
-ROWS = {**rows.ROWS, **daily_rows.DAILY_ROWS, **format_rows.FORMAT_ROWS, **scan_rows.SCAN_ROWS, **sandbox_rows.SANDBOX_ROWS}
+ROWS = {
+    **rows.ROWS,
+    **daily_rows.DAILY_ROWS,
+    **format_rows.FORMAT_ROWS,
+    **scan_rows.SCAN_ROWS,
+    **sandbox_rows.SANDBOX_ROWS,
+}
 
 NOT_INSTALLED = 3
 FULL = rows.Effort(rounds=7, scale=1.0)

@@ -192,3 +192,54 @@ def test_the_command_verifies_them(rotated, tmp_path, capfd):
     assert "not checked" in shown
     write_entries(tmp_path / "other", safeload.KeyRing([safeload.Key.generate()]).entries)
     assert main(["audit", "verify", *map(str, paths), "--key-file", str(tmp_path / "other")]) == 1
+
+
+def test_show_answers_questions(tmp_path, capfd):
+    """What was refused, from where, for which request, since when."""
+    from safeload.cli import main
+
+    trail, bad = tmp_path / "trail.jsonl", tmp_path / "bad.pkl"
+    bad.write_bytes(pickle.dumps(Hostile()))
+    loader = safeload.Loader(audit=trail)
+    loader.loads(pickle.dumps(1))
+    with safeload.audit_context("request-7"), pytest.raises(safeload.PolicyError):
+        loader.load(bad)
+
+    def lines(*options):
+        assert main(["audit", "show", str(trail), *options]) == 0
+        return capfd.readouterr().out.splitlines()
+
+    everything = lines("--json")
+    assert len(lines("--json", "--correlation", "request-7")) < len(everything)
+    assert lines("--json", "--since", "2000-01-01") == everything
+    assert lines("--json", "--since", "2999-01-01T00:00+02:00") == []
+    assert len(lines("--json", "--source", "bad.pkl", "--outcome", "refused")) == 1
+    assert lines("--verdict", "malicious", "--json") == lines(
+        "--json", "--verdict", "malicious", "--correlation", "request-7"
+    )
+    assert "posix.mkdir" in " ".join(lines("--outcome", "refused"))
+    assert main(["audit", "show", str(trail), "--since", "yesterday"]) == 2
+
+
+def test_following_goes_on_across_a_rotation(tmp_path):
+    """Somebody who watches a trail sees each event once, also when the file is exchanged beneath."""
+    from safeload.audit.reading import follow_trail
+
+    trail = tmp_path / "trail.jsonl"
+    loader = safeload.Loader(audit=trail)
+    loader.loads(pickle.dumps(1))
+    seen, done = [], threading.Event()
+    thread = threading.Thread(target=lambda: seen.extend(follow_trail(trail, until=done.is_set)))
+    thread.start()
+    import time
+
+    time.sleep(0.5)
+    loader.loads(pickle.dumps(2))
+    time.sleep(0.5)
+    trail.rename(tmp_path / "trail.jsonl.1")
+    loader.loads(pickle.dumps(3))
+    time.sleep(0.8)
+    done.set()
+    thread.join()
+    written = [*safeload.audit.read_trail(tmp_path / "trail.jsonl.1"), *safeload.audit.read_trail(trail)]
+    assert [event["event_id"] for event in seen] == [event["event_id"] for event in written]

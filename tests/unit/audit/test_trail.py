@@ -15,7 +15,7 @@ import pytest
 
 from safeload.audit import Auditor, Head, JsonlSink, read_trail, trail_head, verify_trail
 from safeload.audit import lock as lock_module
-from safeload.audit import trail as trail_module
+from safeload.audit import trail_file as trail_module
 from safeload.audit.chain import GENESIS, MAX_LINE, START, digest, encode, parse
 from safeload.audit.event import make_event
 from safeload.audit.testing import assert_valid
