@@ -14,7 +14,7 @@ import pickle
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from safeload.engine import respell as tags
-from safeload.engine.cost.weigh import Account, Scales
+from safeload.engine.cost.weigh import Account, Scales, is_light
 from safeload.engine.feed import CodeFeed
 from safeload.engine.respell import respell
 from safeload.engine.standins import Persistent, make_standin
@@ -225,9 +225,12 @@ class Tracer:
         """
         uses = self.uses
         if args:
-            self.scales.given(kind, name, args, target)
-            if kind is not Kind.ITEMS:
-                args = self._kept(args)
+            if kind is Kind.CALL and is_light(args) and not self.scales.long:
+                self.scales.light += 1
+            else:
+                self.scales.given(kind, name, args, target)
+                if kind is not Kind.ITEMS:
+                    args = self._kept(args)
         uses.append(_new_use(Use, (kind, name, args, target)))
         if len(uses) > self._most_uses:
             raise LimitExceededError(

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from safeload.engine.respell import Respelled
     from safeload.limits import Limits, Spending
 
-__all__ = ["KNOWN_HASHES", "PROBED_FROM", "Account", "Scales"]
+__all__ = ["KNOWN_HASHES", "PROBED_FROM", "Account", "Scales", "is_light"]
 
 _TEXT: Final = frozenset({str, bytes})
 _NUMBERS: Final = frozenset({int, float, bool})
@@ -96,7 +96,11 @@ _OPEN: Final = (0, 0, 0, 0)  # of a value that is being summed up: an edge to it
 # What stands for the weight of an object whose call was not noted: see Scales.given.
 _LIGHT_OBJECT: Final = (8, 1, 1, _OPAQUE)
 _LIGHT_ARGUMENTS: Final = 4
-_LIGHT_TYPES: Final = _LEAVES
+
+
+def is_light(args: Any) -> bool:
+    """Whether a call is given a few texts and numbers, and nothing else."""
+    return len(args) <= _LIGHT_ARGUMENTS and _LEAVES.issuperset(map(type, args))
 
 
 class Account:
@@ -169,6 +173,8 @@ class Scales:
         probes: whether a dict of the stream has so many keys of known classes, made by calls, that their collisions have to be
             looked for while it is loaded (:mod:`safeload.engine.load.probing`).
         long: whether the stream holds texts or numbers that are not light whatever they are used for.
+        light: calls that made a light object of a few short texts and numbers (:func:`is_light`). They need not be noted: such
+            an object weighs less than is assumed of one of which nothing is known.
     """
 
     def __init__(self, account: Account) -> None:
@@ -179,7 +185,7 @@ class Scales:
         self._longest_integer = 0
         self._given: list[tuple[Kind, str, Any, Any]] = []
         self._past: list[tuple[Kind, str, Any, Any]] = []  # of earlier streams
-        self._light = 0  # calls that were not noted
+        self.light = 0  # calls that were not noted
         self._known: dict[int, _Weight] = {}  # of containers
         self._objects: dict[int, _Weight] = {}  # of what calls made
         # What it costs that lists were handed to calls, by the list and whether the call hashes its items.
@@ -202,20 +208,8 @@ class Scales:
         self.long = self.long or respelled.long_text or bool(respelled.longest_integer)
 
     def given(self, kind: Kind, name: str, args: Any, target: Any) -> None:
-        """Note what a call, a state or items hand to ``target``.
-
-        What makes a light object of a few short texts and numbers is only counted: it weighs less than is assumed of an
-        object of which nothing is known.
-        """
-        if (
-            kind is Kind.CALL
-            and len(args) <= _LIGHT_ARGUMENTS
-            and not self.long
-            and _LIGHT_TYPES.issuperset(map(type, args))
-        ):
-            self._light += 1
-        else:
-            self._given.append((kind, name, (args[1],) if kind is Kind.ITEMS else args, target))
+        """Note what a call, a state or items hand to ``target``."""
+        self._given.append((kind, name, (args[1],) if kind is Kind.ITEMS else args, target))
 
     def weigh(self) -> None:
         """Weigh what was traced since the last time.
@@ -225,7 +219,7 @@ class Scales:
             FormatError: a key cannot be hashed.
         """
         try:
-            self.account.spend(self._light)
+            self.account.spend(self.light)
             for kind, name, args, target in self._given:
                 self._pass(kind, name, args, target)
             if self._edges is not None:
@@ -233,7 +227,7 @@ class Scales:
             for container in self.made:
                 self._keys(container[::2] if type(container) is Pairs else container, by_stream=True)
             limit = self.account.limits.max_integer_digits
-            if (self._given or self._light) and self._longest_integer > limit * 5 // 12:
+            if (self._given or self.light) and self._longest_integer > limit * 5 // 12:
                 # Arithmetic on such numbers is quadratic, and nobody knows what a callable computes with its arguments.
                 too_much(self.account.limits, "max_integer_digits", "digits in an integer, next to calls")
             self.account.settle()
@@ -245,34 +239,46 @@ class Scales:
             self._past += self._given
             self._given.clear()
             self.made.clear()
-            self._light = 0
+            self.light = 0
 
     def _pass(self, how: Kind, name: str, args: Any, target: Any) -> None:
         """Whatever gets ``args`` may copy them, and may put what is in them into a dict or a set."""
-        weight, depth, levels, _ = self._sum(args)
+        weight, depth, levels, large = 1 + len(args), 0, 0, False
+        cost = len(args)
+        for part in args:
+            kind = type(part)
+            if kind in _LEAVES:
+                if self.long:
+                    weight += _extra(part)
+                    cost += _copied(part)
+                continue
+            below = self._weight_of(part) if kind in _CONTAINERS or self._edges is not None else self._of_object(part)
+            weight += below[0]
+            if below[1] > depth:  # noqa: PLR1730 - a call of max() costs as much as the rest of the loop
+                depth = below[1]
+            if below[2] > levels:  # noqa: PLR1730
+                levels = below[2]
+            if below[0] > _LIGHT and kind in _CONTAINERS:
+                large = True
         limits = self.account.limits
         if depth > limits.max_tuple_depth:
             _too_deep(depth, limits.max_tuple_depth)
         if levels >= limits.max_nesting:
             _nests(levels + 1, limits.max_nesting)
-        self.account.spend(len(args) + (weight >> 3) + (sum(map(_copied, args)) if self.long else 0))
-        if weight > _LIGHT and how is not Kind.ITEMS:  # items are in what was made by the stream
-            for item in args:
-                if type(item) in _CONTAINERS:
-                    self._members(name, item)
-        if target is None:
-            return
-        place = id(target)
+        self.account.spend(cost + (weight >> 3))
+        if large and how is not Kind.ITEMS:  # items are in what was made by the stream
+            for part in args:
+                if type(part) in _CONTAINERS:
+                    self._members(name, part)
+        if target is not None:
+            self._adds(id(target), weight, depth + 1, levels + 1)
+
+    def _adds(self, place: int, weight: int, depth: int, levels: int) -> None:
+        """An object weighs what it was given, too."""
         known = self._objects.get(place)
-        if known is None:
-            self._objects[place] = (min(weight, _HUGE), depth + 1, levels + 1, _OPAQUE)
-        else:
-            self._objects[place] = (
-                min(known[0] + weight, _HUGE),
-                max(known[1], depth + 1),
-                max(known[2], levels + 1),
-                _OPAQUE,
-            )
+        if known is not None:
+            weight, depth, levels = weight + known[0], max(depth, known[1]), max(levels, known[2])
+        self._objects[place] = (weight if weight < _HUGE else _HUGE, depth, levels, _OPAQUE)  # noqa: FURB136
         if place in self._attached and self._edges is None:
             self._edges = {}  # it is part of something that was weighed already
 
@@ -285,23 +291,14 @@ class Scales:
         self._edges, self._known, self._objects = edges, {}, {}
         limits = self.account.limits
         for _, _, args, target in self._given:
-            weight, depth, _, _ = self._sum(args)
-            self.account.spend(weight >> 3)
+            weights = [self._weight_of(part) for part in args if type(part) not in _LEAVES]
+            self.account.spend(sum([found[0] for found in weights]) >> 3)
+            depth = max([found[1] for found in weights], default=0)
             if depth > limits.max_tuple_depth:
                 _too_deep(depth, limits.max_tuple_depth)
             levels = 0 if target is None else self._weight_of(target)[2]
             if levels > limits.max_nesting:
                 _nests(levels, limits.max_nesting)
-
-    def _sum(self, parts: Any) -> _Weight:
-        """The weight of a few values together."""
-        missing: list[Any] = []
-        found = self._sum_known(parts, missing)
-        if not missing:
-            return found
-        for part in missing:
-            self._weight_of(part)
-        return self._sum_known(parts, [])
 
     def _weight_of(self, root: Any) -> _Weight:
         """Sum up a value that is no leaf, children first, without recursion."""
@@ -310,7 +307,7 @@ class Scales:
         if found is not None:
             return found
         if type(root) not in _CONTAINERS and self._edges is None:
-            return self._weight_of_object(root)
+            return self._of_object(root)
         path = [root]
         while path:
             value = path[-1]
@@ -341,20 +338,22 @@ class Scales:
 
     def _sum_known(self, parts: Any, missing: list[Any]) -> _Weight:
         """The weight of some values, as far as it is known; those of which it is not are ``missing``."""
-        known = self._known
+        known, objects = self._known, self._edges is None
         weight = len(parts) + 1
         if self.long:
-            weight += sum(map(_extra, parts))
+            weight += sum([len(part) for part in parts if type(part) in _TEXT]) >> 8
+            if self._longest_integer:
+                weight += sum([part.bit_length() for part in parts if type(part) is int]) >> 6
         depth = levels = flags = 0
         for part in [part for part in parts if type(part) not in _LEAVES]:
             below = known.get(id(part))
             if below is None:
-                if type(part) in _CONTAINERS or self._edges is not None:
+                if not objects or type(part) in _CONTAINERS:
                     missing.append(part)
                     continue
-                below = self._weight_of_object(part)
+                below = self._of_object(part)
             weight += below[0]
-            if below[1] > depth:  # noqa: PLR1730 - a call of max() costs as much as the rest of the loop
+            if below[1] > depth:  # noqa: PLR1730
                 depth = below[1]
             if below[2] > levels:  # noqa: PLR1730
                 levels = below[2]
@@ -367,16 +366,15 @@ class Scales:
             return min(weight, _HUGE), depth + 1, levels + 1, _OPAQUE
         return _other(value)
 
-    def _weight_of_object(self, value: Any) -> _Weight:
+    def _of_object(self, value: Any) -> _Weight:
         """The weight of what is neither a leaf nor a container, as far as it is known."""
         found = self._objects.get(id(value))
-        if found is not None:
-            self._attached.add(id(value))
-            return found
-        if isinstance(value, Standin):
-            self._attached.add(id(value))
-            return _LIGHT_OBJECT
-        return _other(value)
+        if found is None:
+            if not isinstance(value, Standin):
+                return _other(value)
+            found = _LIGHT_OBJECT
+        self._attached.add(id(value))
+        return found
 
     def _members(self, name: str, given: Any) -> None:
         """A callable may hash the items of what it is given, and what is first in each.
