@@ -152,6 +152,7 @@ def snapshot(args: tuple[Any, ...], note: Callable[[int], None] | None = None) -
 
 
 SMALL = 64
+LARGE = 4_096  # keys of a dict in a dict, as the layers of a model
 _CHANGING = frozenset({tuple, list, Pairs, Members, Keywords})
 # Bytes that a copy of a small list or dict takes, at most: in all, and for each key.
 _HEADER, _PER_KEY = 64, 192
@@ -197,7 +198,7 @@ def _copied_part(item: Any, note: Callable[[int], None] | None) -> Any:
 def _inner(value: Any, note: Callable[[int], None] | None, depth: int) -> Any:
     """A small list or dict inside of a dict, copied with those that are in it; anything else as it is."""
     kind = type(value)
-    if not ((kind is list and len(value) <= SMALL) or (kind is Pairs and len(value) <= 2 * SMALL)) or not depth:
+    if not ((kind is list and len(value) <= SMALL) or (kind is Pairs and len(value) <= 2 * LARGE)) or not depth:
         return value
     if note is not None:
         note(_HEADER + (8 if kind is list else _PER_KEY) * len(value))

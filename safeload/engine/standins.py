@@ -33,14 +33,8 @@ class _RecordingType(StandinType):
     _record: Any
 
     def __call__(cls, *args: Any) -> Any:
-        name = cls.safeload_name
-        if name in _CONSTRUCTORS and args and isinstance(args[0], _RecordingType):
-            result = _bare(args[0])
-            cls._record(Kind.CALL, name, args, result)
-            cls._record(Kind.CONSTRUCT, args[0].safeload_name, args[1:], result)
-            return result
         result = _bare(cls)
-        cls._record(Kind.CALL, name, args, result)
+        cls._record(Kind.CALL, cls.safeload_name, args, result)
         return result
 
     def safeload_items(cls, _how: str, _items: Any) -> None:
@@ -54,6 +48,18 @@ class _RecordingType(StandinType):
         return cls._class_state
 
     append = extend = __setstate__
+
+
+class _ConstructingType(_RecordingType):
+    """Metaclass of stand-ins for the calls that make an instance of the class in their first argument."""
+
+    def __call__(cls, *args: Any) -> Any:
+        if not args or not isinstance(args[0], _RecordingType):
+            return super().__call__(*args)
+        result = _bare(args[0])
+        cls._record(Kind.CALL, cls.safeload_name, args, result)
+        cls._record(Kind.CONSTRUCT, args[0].safeload_name, args[1:], result)
+        return result
 
 
 class _Recording(Standin):
@@ -124,8 +130,6 @@ class _ClassMakerType(_RecordingType):
 
     def __call__(cls, *args: Any) -> Any:
         name = cls.safeload_name
-        if name in _CONSTRUCTORS and args and isinstance(args[0], _RecordingType):
-            return super().__call__(*args)
         result = cls.__dict__.get("safeload_result")
         if result is None:
             content = {"safeload_producer": name, "_record": staticmethod(cls._record)}
@@ -191,7 +195,11 @@ def make_standin(name: str, record: Callable[..., None], *, makes_classes: bool)
         record: called with kind, name, arguments and target of every use.
         makes_classes: its calls may return classes.
     """
-    metaclass = _ClassMakerType if makes_classes else _RecordingType
+    metaclass = _RecordingType
+    if name in _CONSTRUCTORS:
+        metaclass = _ConstructingType
+    elif makes_classes:
+        metaclass = _ClassMakerType
     return metaclass(
         "standin",
         (_Recording,),

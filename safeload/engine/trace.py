@@ -70,6 +70,7 @@ class Tracer:
         uses: what the streams do, in order.
         spellings: the policy names of the globals, by module and name as they are spelled.
         scales: what the latest stream weighs.
+        settled: dicts that were given as a state, by ``id``.
         builds: whether the piece that was executed last ends with BUILD.
     """
 
@@ -90,6 +91,7 @@ class Tracer:
         self.spellings: dict[tuple[str, str], str] = {}
         self.scales = Scales(account or Account(limits))
         self.builds = False
+        self.settled: dict[int, Pairs] = {}
         self._protocol = 0
         self._copied = 0  # list items, some eight bytes each, in what was kept of arguments
         self._may_copy = limits.max_hash_work
@@ -226,9 +228,11 @@ class Tracer:
         uses = self.uses
         if args:
             if kind is Kind.CALL and is_light(args) and not self.scales.long:
-                self.scales.light += 1
+                self.scales.light += 1  # nothing in it can change, and it weighs next to nothing
             else:
                 self.scales.given(kind, name, args, target)
+                if kind is Kind.STATE:
+                    self._settle(args[0])
                 if kind is not Kind.ITEMS:
                     args = self._kept(args)
         uses.append(_new_use(Use, (kind, name, args, target)))
@@ -237,6 +241,12 @@ class Tracer:
                 f"the pickle uses more than max_operations={self._most_uses:,} imports, calls and state sets",
                 code="limit.operations",
             )
+
+    def _settle(self, state: Any) -> None:
+        """Note the dicts of a state: a class may take one for its own, and then nothing may be added to it any more."""
+        for part in state if type(state) is tuple else (state,):
+            if type(part) is Pairs:
+                self.settled[id(part)] = part
 
     def _kept(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
         """A snapshot of ``args``; a stream that passes a large list again and again runs into the limit."""
@@ -394,6 +404,12 @@ class _TracingUnpickler(pickle.Unpickler):
         if type(target) is Pairs:
             if len(items) % 2:
                 raise FormatError("not a well-formed pickle: odd number of items for SETITEMS")
+            if items and id(target) in self._tracer.settled:
+                raise FormatError(
+                    "the pickle adds to a dict that is the state of an object already; no pickler writes that, and it would change "
+                    "what was judged",
+                    code="format.set-item",
+                )
             target += items
         elif not items:
             return target

@@ -19,6 +19,7 @@ _SMALLEST_TABLE = 11  # log2: smaller tables cannot cost much
 # Numbers that are spaced by powers of two need some ten probes each, until the higher bits of their hashes tell them apart.
 _WORK_PER_KEY = 64
 _FREE_WORK = 1 << 20
+_MODULUS = (1 << 61) - 1  # sys.hash_info.modulus where integers have 64 bits
 
 
 class Probes:
@@ -87,6 +88,22 @@ class Probes:
         return True
 
 
+def _hashes(keys: Iterable[Any], count: int) -> Any:
+    """The hashes of keys. Integers of up to 61 bits are their own, but for -1; to ask each of half a million takes as long as all the rest."""
+    import numpy as np
+
+    if set(map(type, keys)) == {int}:
+        try:
+            found = np.fromiter(keys, np.int64, count)
+        except OverflowError:
+            pass
+        else:
+            if not count or (found.max() < _MODULUS and found.min() > -_MODULUS):
+                found[found == -1] = -2
+                return found
+    return np.fromiter(map(hash, keys), np.int64, count)
+
+
 def probes(keys: Iterable[Any], count: int, limit: int) -> int:
     """The probes for ``count`` keys, whose hashes are known to be cheap, in this order; -1 if that is too much.
 
@@ -95,7 +112,7 @@ def probes(keys: Iterable[Any], count: int, limit: int) -> int:
     import numpy as np
 
     table = Probes(limit)
-    if table.add(np.fromiter(map(hash, keys), np.int64, count)):
+    if table.add(_hashes(keys, count)):
         return table.work
     distinct = {
         repr(key): hash(key) for key in keys

@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
+from safeload.engine.built import Built, build_data
 from safeload.engine.census import Census, StreamSource, take_census
 from safeload.engine.collector import pause
 from safeload.engine.cost.proof import is_harmless, is_plain, plain_code
@@ -103,8 +104,11 @@ def rebuild(
     """
     with operation.child("analyse"):
         census = census_of(source, options, buffers, whole=whole)
-        tracer = _analysed(census, options)
-    judgement = _settled(census, tracer, options, operation)
+        analysed = _analysed(census, options)
+    if isinstance(analysed, Built):
+        with operation.child("load"):
+            return analysed.value, census.size
+    judgement = _settled(census, analysed, options, operation)
     with operation.child("load"):
         return _load(judgement, options), census.size
 
@@ -130,13 +134,18 @@ def rebuild_bytes(
             note_grant(stage, options)
     else:
         with operation.child("analyse"):
+            analysed: Tracer | Built | None
             code = plain_code(data) if len(data) <= options.limits.max_stream_bytes else None
             if code is not None:
-                census, tracer = Census(code, [], len(data), data[1], has_code=False, mutable=False), None
+                census, analysed = Census(code, [], len(data), data[1], has_code=False, mutable=False), None
             else:
                 census = census_of(BytesSource(data), options, None, whole=True)
-                tracer = _analysed(census, options)
-        judgement = _settled(census, tracer, options, operation)
+                analysed = _analysed(census, options)
+        if isinstance(analysed, Built):
+            place.keep(({}, frozenset()))
+            with operation.child("load"):
+                return analysed.value
+        judgement = _settled(census, analysed, options, operation)
         if not judgement.probes:
             place.keep((judgement.spellings or {}, judgement.constructed))
     with operation.child("load"):
@@ -156,15 +165,20 @@ def rebuild_short(data: bytes, options: JudgeOptions, operation: Operation) -> A
         return load_plain(data, options)
 
 
-def _analysed(census: Census, options: JudgeOptions) -> Tracer | None:
-    """Trace a stream, and weigh it; ``None`` if it is pure data, about which nothing is left to decide."""
+def _analysed(census: Census, options: JudgeOptions) -> Tracer | Built | None:
+    """Trace a stream, and weigh it; of pure data there is nothing left to decide, and it may be built already."""
     if census.has_code:
         return _traced(census, options)
-    if not is_harmless(census.code, census.protocol):
-        with pause:
-            tracer = new_tracer(options)
-            tracer.trace(census.code, census.protocol, census.buffers)
-            tracer.release()
+    if is_harmless(census.code, census.protocol):
+        return None
+    with pause:
+        if not census.buffers:
+            return build_data(
+                census.code, options.limits, options.spending, encoding=options.encoding, errors=options.errors
+            )
+        tracer = new_tracer(options)
+        tracer.trace(census.code, census.protocol, census.buffers)
+        tracer.release()
     return None
 
 
@@ -191,14 +205,14 @@ def judge(
     """
     with operation.child("analyse"):
         census = take_census(source, options.limits, buffers)
-        tracer = _analysed(census, options)
-        if tracer is None:
-            if not will_load:
-                load_data(census, options)  # does the unpickler accept it? It can do nothing but build it
+        analysed = _analysed(census, options)
+        if analysed is None and not will_load:
+            load_data(census, options)  # does the unpickler accept it? It can do nothing but build it
+        if analysed is None or isinstance(analysed, Built):
             return Judgement(census)
     with operation.child("decide") as stage:
         note_grant(stage, options)
-        return decide(census, tracer, options)
+        return decide(census, analysed, options)
 
 
 def judge_broken(code: bytes, protocol: int, options: JudgeOptions, buffers: Sequence[Any] = ()) -> Judgement | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
+from safeload.engine.collector import pause
 from safeload.errors import PolicyError
 
 if TYPE_CHECKING:
@@ -51,6 +52,11 @@ def decide(census: Census, tracer: Tracer, options: JudgeOptions, *, arguments: 
 
     ``arguments``: whether what is handed to calls may be looked at; without, it is refused.
     """
+    with pause:  # what was traced lives on: a collection would walk all of it for nothing
+        return _decided(census, tracer, options, arguments=arguments)
+
+
+def _decided(census: Census, tracer: Tracer, options: JudgeOptions, *, arguments: bool) -> Judgement:
     from safeload.engine.fickling import fickling_gate
     from safeload.program import Kind, Program
 

@@ -19,7 +19,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from safeload.errors import FormatError, LimitExceededError
-from safeload.program import Frozen, Keywords, Kind, Members, Pairs, Standin
+from safeload.program import Frozen, Keywords, Kind, Members, Pairs, Standin, producer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -76,6 +76,9 @@ KNOWN_HASHES: Final = frozenset(
         "pandas._libs.tslibs.period._unpickle_period",
     }
 )
+
+# Of these, what was made of texts and numbers alone, without a time zone, hashes its bytes with a key that no author knows.
+_RANDOM_HASHES: Final = frozenset({"datetime.date", "datetime.datetime", "datetime.time"})
 
 # What the parts of a value are: an object made by a call, whose hash is not known; a frozenset; something unhashable.
 _OPAQUE, _FROZEN, _MUTABLE = 1, 2, 4
@@ -241,7 +244,7 @@ class Scales:
             self.made.clear()
             self.light = 0
 
-    def _pass(self, how: Kind, name: str, args: Any, target: Any) -> None:
+    def _pass(self, how: Kind, name: str, args: Any, target: Any) -> None:  # noqa: C901 - once for each use
         """Whatever gets ``args`` may copy them, and may put what is in them into a dict or a set."""
         weight, depth, levels, large = 1 + len(args), 0, 0, False
         cost = len(args)
@@ -433,6 +436,9 @@ class Scales:
 
     def _made_keys(self, keys: Sequence[Any], *, by_stream: bool) -> None:
         """Keys that are tuples of tuples, frozensets or made by calls; numbers may be among them."""
+        if all(issubclass(kind, Standin) for kind in set(map(type, keys))) and self._edges is None:
+            self._made_by_calls(keys, by_stream=by_stream)
+            return
         known: list[Any] = []
         weights: list[int] = []
         opaque: list[Any] = []
@@ -458,6 +464,27 @@ class Scales:
             self.account.spend((count - 1) * heavy // 2 if count else 0)
             self._unknown(opaque, by_stream=by_stream)
         self._compare(known, weights)
+
+    def _made_by_calls(self, keys: Sequence[Any], *, by_stream: bool) -> None:
+        """Keys that are all made by calls: the same, without a look at each."""
+        objects = self._objects
+        places = list(map(id, keys))
+        self._attached.update(places)
+        noted = [objects[place] for place in places if place in objects]
+        light = len(keys) - len(noted)
+        self.account.spend(_LIGHT_OBJECT[0] * light + sum([found[0] for found in noted]))
+        deepest = max([found[1] for found in noted], default=0)
+        if deepest > self.account.limits.max_tuple_depth:
+            _too_deep(deepest, self.account.limits.max_tuple_depth)
+        heavy = [found[0] for found in noted if found[0] > _HEAVY]
+        self.account.spend((len(heavy) - 1) * sum(heavy) // 2 if heavy else 0)
+        makers = {producer(key) for key in {type(key): key for key in keys}.values()}
+        if len(keys) < 2 or (not noted and makers <= _RANDOM_HASHES):
+            return
+        if by_stream and len(keys) >= PROBED_FROM and makers <= KNOWN_HASHES:
+            self.probes = True
+        else:
+            self.account.count_constructed(len(keys))
 
     def _hashable(self, key: Any) -> Any:
         """``key`` as an object that hashes like the real one; its depth and weight are known to be small.
@@ -493,10 +520,15 @@ class Scales:
 
     def _compare(self, keys: Sequence[Any], weights: list[int]) -> None:
         """Keys with equal hashes are compared, and a comparison visits all of both."""
-        if len(keys) > _SMALL_DICT:
-            self._collide(keys)  # so not too many are equal
-        elif len(keys) > 1:
-            self._charge(len(keys))
+        count = len(keys)
+        if count > _SMALL_DICT:
+            # Every probe beyond the first may compare: that bounds it, and is far from the budget for what people write.
+            extra = max(0, self._collide(keys) - 4 * count)
+            if extra * max(weights) + self.account.work <= self.account.budget:
+                self.account.spend(extra * max(weights) >> 2)
+                return
+        elif count > 1:
+            self._charge(count)
         hashes = list(map(hash, keys))
         if len(set(hashes)) < len(hashes):
             groups: dict[int, list[int]] = {}
@@ -512,10 +544,10 @@ class Scales:
         self.account.small += count * count >> 7
         return self.account.small + self.account.work <= self.account.budget
 
-    def _collide(self, keys: Sequence[Any]) -> None:
-        """Look for collisions among the keys of one dict, if they could cost anything."""
+    def _collide(self, keys: Sequence[Any]) -> int:
+        """Look for collisions among the keys of one dict, if they could cost anything; returns the probes that were counted."""
         if len(keys) <= _SMALL_DICT and self._charge(len(keys)):
-            return
+            return 0
         from safeload.facts.hash_probes import probes
 
         limits = self.account.limits
@@ -523,6 +555,7 @@ class Scales:
         if cost < 0:
             too_much(limits, "max_probes", "collisions for one key of a dict or set")
         self.account.spend(cost >> 2)
+        return cost
 
 
 def _other(value: Any) -> _Weight:

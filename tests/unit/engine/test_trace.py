@@ -102,7 +102,7 @@ def test_arguments_are_as_they_were() -> None:
     uses = trace(G + b"]q\x00K\x01a\x85R0h\x00K\x02a0" + G + b"h\x00\x85R.", 4)
     calls = [use.args for use in uses if use.kind is Kind.CALL]
     assert calls == [([1],), ([1, 2],)]
-    uses = trace(G + b")R}q\x00\x8c\x01aK\x01sbh\x00\x8c\x01aK\x02s0.", 4)
+    uses = trace(G + b"}q\x00\x8c\x01aK\x01s\x85Rh\x00\x8c\x01bK\x02s0.", 4)
     assert uses[-1].args == ({"a": 1},)
     inner = b"}q\x00\x8c\x01pK\x09s0" + G + b")R}\x8c\x01sh\x00sb" + b"h\x00\x8c\x01pK\x00s0."
     assert trace(inner, 4)[-1].args == ({"s": {"p": 9}},)
@@ -358,3 +358,23 @@ def test_what_a_stream_leaves_on_the_stack_is_forgotten() -> None:
     del tracer
     gc.collect()
     assert known() is None
+
+
+def test_a_state_does_not_change_after_it_was_set() -> None:
+    """A class that makes the state its own dict would get attributes that nobody has judged."""
+    for opened in (b"}\x94", b"N}\x94\x86\x94"):
+        slot = b"h\x00"
+        code = opened + b"0cm\nC\n)\x81" + (slot if opened[:1] == b"}" else b"h\x01") + b"b" + slot + b"\x8c\x06append"
+        with pytest.raises(FormatError, match="the state of an object already"):
+            Tracer(DEFAULT_LIMITS).trace(code + b"Ns0.", 4)
+
+
+@pytest.mark.parametrize("target", [b"](NNe", b"C\x02ab", b"\x96\x02\x00\x00\x00\x00\x00\x00\x00ab", b")"])
+def test_nothing_writes_into_data(target: bytes) -> None:
+    """Items of a list or bytes are not replaced: what was checked is what is used."""
+    for change in (b"K\x00K\x01s", b"(K\x00K\x01u"):
+        with pytest.raises(FormatError, match="assigns items to what is no dict"):
+            Tracer(DEFAULT_LIMITS).trace(target + change + b".", 5)
+    if target[:1] == b"\x96":
+        with pytest.raises(FormatError):
+            Tracer(DEFAULT_LIMITS).trace(target + b"(K\x00e.", 5)
