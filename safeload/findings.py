@@ -213,7 +213,7 @@ class Report:
         """
         if not all(member.was_scanned for member in self.members):
             return False
-        if self.verdict is Verdict.ERROR:
+        if self.verdict is Verdict.ERROR or any(finding.rule_id == "archive.not-judged" for finding in self.findings):
             return False
         if self.verdict is Verdict.SKIPPED:
             return self.is_no_artifact

@@ -71,6 +71,12 @@ _ROWS = (
     ("format.safetensors", "read", "medium", "the header of a safetensors file is malformed"),
     ("format.skops", "read", "medium", "a skops file of another protocol, or one that its reader does not take"),
     # Formats of libraries.
+    (
+        "archive.not-judged",
+        "analyse",
+        "medium",
+        "an archive holds files of no format that is judged, beside some that is",
+    ),
     ("archive.repeated", "analyse", "", "members with equal bytes: judged once, with the severity of that judgement"),
     ("hdf5.chunk", "read", "medium", "chunks of a dataset are broken, or contradict it"),
     ("hdf5.filter", "read", "medium", "a filter that contradicts its dataset, or that only a plugin could apply"),

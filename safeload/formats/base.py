@@ -156,6 +156,7 @@ class Member(NamedTuple):
     ``needed``: ``rebuild`` will ask for it. What is not needed, and no artifact at all, says nothing against the rest.
     ``verify``: for a scan, raises where the bytes, as they were read, are not those that the container announces; they are examined
     all the same, because some programs load them (CVE-2025-10156).
+    ``raw``: bytes that the format itself knows to be numbers; they are judged for what else they could be, and need to be nothing.
     """
 
     name: str
@@ -163,6 +164,7 @@ class Member(NamedTuple):
     request: SplitRequest | None = None
     needed: bool = True
     verify: Callable[[Blob], None] | None = None
+    raw: bool = False
 
 
 class Parts(Protocol):

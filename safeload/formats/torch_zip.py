@@ -9,11 +9,13 @@ Rules: ``data.pkl`` is loaded from the bytes that were judged; of storages only 
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from safeload.errors import FormatError
 from safeload.findings import Finding, Severity, Verdict
 from safeload.formats.base import Member, Stream
+from safeload.formats.programs import program_finding
 from safeload.formats.torch_storages import Storages, mapped, swaps, wrong
 from safeload.formats.zip_reader import ZipReader, zip_names
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["is_torch_zip", "split_zip"]
 
+_STORAGE = re.compile(r"data/[0-9]+")
 _NEWEST = 10  # version of the archive that PyTorch 2.13 reads at most (caffe2/serialize/versions.h)
 _SMALL = 64
 # Entries that PyTorch writes beside the pickle and the storages, and reads as they are here or not at all.
@@ -124,18 +127,23 @@ class _Checkpoint:
                 "with torch.save"
             )
             yield Finding("torch.two-roots", Severity.HIGH, message, verdict=Verdict.MALFORMED)
+        program = program_finding(self._archive.entries)  # torch.export.load reads it, whatever else it is
+        if program is not None:
+            yield program
 
     @property
     def members(self) -> tuple[Member, ...]:
         """What nobody would look at: entries that are neither known nor a storage that the pickle has named."""
         named = {f"data/{key.lower()}" for key in self._storages.known}
         rest = [
-            entry
+            (name, entry)
             for name, entry in self._archive.entries.items()
             if name != "data.pkl" and name not in _KNOWN and name not in named and entry.size
         ]
+        strangers = [("", entry) for entry in self._archive.strangers]
         return tuple(
-            Member(entry.name, self._archive.open(entry), needed=False) for entry in [*rest, *self._archive.strangers]
+            Member(entry.name, self._archive.open(entry), needed=False, raw=_STORAGE.fullmatch(name) is not None)
+            for name, entry in [*rest, *strangers]
         )
 
     def _size(self, key: str) -> int | None:

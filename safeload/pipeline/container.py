@@ -284,6 +284,8 @@ class ContainerWalk:
         member.blob.release()
         if summary.report is not None or not summary.clean:
             examined.summaries.append(summary)
+        if summary.report is None and member.blob.size and not member.raw:
+            examined.unjudged.append(member.name)
 
     def _stream(self, examined: JudgedArtifact, stream: Stream, location: str) -> None:
         options = self.options

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from safeload.errors import FormatError, SafeloadError
 from safeload.findings import Finding, Report, Severity, Verdict, worst_verdict
+from safeload.formats.archives import some_names
 from safeload.pipeline.sequence import finding_of, internal_error
 from safeload.pipeline.summary import Summary, digest_of
 from safeload.pipeline.verdict import refusal, report_of
@@ -33,6 +34,7 @@ class JudgedArtifact:
         container: what it is.
         judgements: of its streams, with the ``options`` under which each was judged.
         members: the artifacts in it; ``summaries``: all that is kept of those of which nothing will be rebuilt.
+        unjudged: the names of those that are of no format that anything here judges.
         held: how many artifacts there are in it, however deep.
         findings: about it as a whole.
         needed: whether the rebuild will ask for it.
@@ -54,6 +56,7 @@ class JudgedArtifact:
         "size",
         "split",
         "summaries",
+        "unjudged",
     )  # fmt: skip
 
     def __init__(self, name: str, blob: Blob, *, mmap: bool = False, needed: bool = True) -> None:
@@ -72,6 +75,7 @@ class JudgedArtifact:
         self.error: SafeloadError | None = None
         self.internal: Exception | None = None
         self.needed = needed
+        self.unjudged: list[str] = []
 
     def fail(self, error: SafeloadError, location: str = "") -> None:
         """Note what refused; the first error is the one that a load raises."""
@@ -90,11 +94,19 @@ class JudgedArtifact:
             return report
         reports = (member.named_report() for member in self.members)
         kept = [member.report for member in self.summaries if member.report is not None]
-        kept += [member for member in reports if not member.is_no_artifact]
+        unjudged = [*self.unjudged]
+        for member in reports:
+            if not member.is_no_artifact:
+                kept.append(member)
+            elif member.size:
+                unjudged.append(member.path)
         if not kept and not self.judgements and not self.findings:
             finding = no_artifact("holds no artifact of a format that safeload knows")
             return replace(report, verdict=Verdict.SKIPPED, findings=(finding,), container="unknown")
         verdict = worst_verdict(report.verdict, *{member.verdict for member in kept})
+        if unjudged:
+            verdict = worst_verdict(verdict, Verdict.SKIPPED)
+            report = replace(report, findings=(*report.findings, _not_judged(unjudged)))
         return replace(report, verdict=verdict, members=tuple(kept))
 
     def named_report(self) -> Report:
@@ -158,6 +170,13 @@ class JudgedArtifact:
         yield from self.summaries
         for member in self.members:
             yield from member.parts()
+
+
+def _not_judged(names: list[str]) -> Finding:
+    """What is said of files beside artifacts that nothing here reads: another program may run what they say."""
+    files = f"{len(names):,} files" if len(names) > 1 else "1 file"
+    message = f"holds {files} of no format that safeload judges, so not all of it was judged: {some_names(names)}"
+    return Finding("archive.not-judged", Severity.MEDIUM, message, verdict=Verdict.SKIPPED)
 
 
 def no_artifact(what: str) -> Finding:

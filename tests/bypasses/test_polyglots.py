@@ -252,5 +252,5 @@ def test_many_small_bombs() -> None:
         for number in range(12):
             archive.writestr(f"{number}", bytes(8 << 20))
     report = safeload.scan(file.getvalue(), limits=safeload.Limits(max_ratio=100))
-    assert report.findings[-1].rule_id == "limit.ratio"
+    assert "limit.ratio" in {finding.rule_id for finding in report.findings}
     assert report.verdict == "unknown"

@@ -11,6 +11,7 @@ from safeload.errors import FormatError
 from safeload.formats.archives import ArchiveSplit, chosen
 from safeload.formats.base import GENERIC, NO, SPECIFIC, Member
 from safeload.formats.detect import HEAD, is_more_than_tar, is_tar
+from safeload.formats.programs import program_finding
 
 if TYPE_CHECKING:
     from safeload.formats.base import SplitRequest
@@ -36,11 +37,15 @@ class _Tar:
         from safeload.formats.tar_reader import read_tar
 
         entries = read_tar(blob, request.limits)
+        program = program_finding(entry.name for entry in entries)
         if request.loading:
+            if program is not None and request.part.member is None:
+                raise FormatError(program.message, code=program.rule_id)
             entry = entries[chosen([entry.name for entry in entries], request.part.member, self.name)]
             content = blob.slice(entry.data, entry.size)
             return ArchiveSplit(self.name, (Member(entry.name, content, request.inside()),))
-        return ArchiveSplit(self.name, [Member(entry.name, blob.slice(entry.data, entry.size)) for entry in entries])
+        members = [Member(entry.name, blob.slice(entry.data, entry.size)) for entry in entries]
+        return ArchiveSplit(self.name, members, () if program is None else (program,))
 
 
 FORMAT = _Tar()

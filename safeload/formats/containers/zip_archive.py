@@ -12,6 +12,7 @@ from safeload.findings import Finding, Severity, Verdict
 from safeload.formats.archives import ArchiveSplit, chosen
 from safeload.formats.base import GENERIC, NO, SPECIFIC, Member
 from safeload.formats.detect import HEAD, is_zip, looks_like_pickle_head
+from safeload.formats.programs import program_finding
 from safeload.source.blob import MemoryBlob
 
 if TYPE_CHECKING:
@@ -50,14 +51,11 @@ class _Zip:
         reader = ZipReader(blob, request.limits, budget=request.budget)
         files = reader.files
         if request.loading:
-            if request.part.member is None and _is_skops(reader):
-                raise FormatError(_SKOPS, code="format.unsupported")
+            if request.part.member is None and (whole := _of_the_whole(reader)):
+                raise FormatError(whole[0].message, code=whole[0].rule_id)
             entry = files[chosen([entry.name for entry in files], request.part.member, self.name)]
             return ArchiveSplit(self.name, (Member(entry.name, reader.open(entry), request.inside()),))
-        findings: tuple[Finding, ...] = ()
-        if _is_skops(reader):
-            findings = (Finding("format.unsupported", Severity.MEDIUM, _SKOPS, verdict=Verdict.SKIPPED),)
-        return ArchiveSplit(self.name, _Members(reader, files), findings)
+        return ArchiveSplit(self.name, _Members(reader, files), _of_the_whole(reader))
 
 
 class _Members(Sequence[Member]):
@@ -77,6 +75,14 @@ class _Members(Sequence[Member]):
             return Member(entry.name, self._reader.open(entry, verify=False), verify=verify)
         except FormatError:
             return Member(entry.name, MemoryBlob(b""), verify=verify)
+
+
+def _of_the_whole(reader: ZipReader) -> tuple[Finding, ...]:
+    """What the archive is to a loader of its own; nothing for one that only holds files."""
+    if _is_skops(reader):
+        return (Finding("format.unsupported", Severity.MEDIUM, _SKOPS, verdict=Verdict.SKIPPED),)
+    program = program_finding(entry.name for entry in reader.files)
+    return () if program is None else (program,)
 
 
 def _is_skops(reader: ZipReader) -> bool:

@@ -27,10 +27,21 @@ def varint(value: int) -> bytes:
 
 ONNX = field(1, 8) + field(2, b"pytorch") + field(7, b"\x0a" + varint(300) + bytes(300)) + field(8, b"\x10\x11")
 
+# A SavedModel with one graph: meta_info_def with a TensorFlow version, graph_def with a node.
+SAVED_MODEL = field(1, 1) + field(
+    2, field(1, field(5, b"2.15.0")) + field(2, field(1, field(1, b"x") + field(2, b"ReadFile")))
+)
+
 
 @pytest.mark.parametrize(
     ("name", "data"),
-    [("onnx", ONNX), ("gguf", b"GGUF\x03\0\0\0" + bytes(16)), ("tflite", b"\x1c\0\0\0TFL3" + bytes(32))],
+    [
+        ("onnx", ONNX),
+        ("gguf", b"GGUF\x03\0\0\0" + bytes(16)),
+        ("tflite", b"\x1c\0\0\0TFL3" + bytes(32)),
+        ("executorch", b"\x1c\0\0\0ET12" + bytes(32)),
+        ("tensorflow-savedmodel", SAVED_MODEL),
+    ],
 )
 def test_named(name: str, data: bytes) -> None:
     """Recognised by the bytes; skipped, with the reason."""
@@ -44,6 +55,10 @@ def test_named(name: str, data: bytes) -> None:
     "data",
     [
         ONNX[:-1],
+        SAVED_MODEL[:-1],
+        SAVED_MODEL + b"\0",
+        field(1, 1),
+        field(1, 1) + field(2, field(1, b"")),
         ONNX + b"\0",
         field(1, 8) + field(7, b""),
         field(1, 8) + field(8, b""),
