@@ -28,6 +28,7 @@ __all__ = [
     "Standin",
     "StandinType",
     "Use",
+    "as_dict",
     "global_name",
     "producer",
     "snapshot",
@@ -62,7 +63,7 @@ class Use(NamedTuple):
     ``name`` is the global's policy name (``module.attr``, or ``module:outer.inner`` for a dotted qualname). ``args``
     is the tuple of arguments for CALL and CONSTRUCT (keyword arguments of NEWOBJ_EX as a last
     ``dict`` wrapped in :class:`Keywords`), a 1-tuple with the state for STATE, for ITEMS how they are added (``"setitem"``,
-    ``"append"``, ``"add"``) and which (:class:`Pairs` or a list), otherwise ``()``. They are a
+    ``"append"``, ``"add"``) and which (a ``dict`` or :class:`Pairs`, a list), otherwise ``()``. They are a
     :func:`snapshot`, taken when the use was recorded: a stream can change a list or a dict after it was
     passed, and a judge that looked later would see other arguments than the callable does.
 

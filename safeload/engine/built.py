@@ -11,10 +11,12 @@ such streams are built by the unpickler as they are, once they were weighed.
 from __future__ import annotations
 
 import pickle
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from safeload.engine import respell as tags
-from safeload.engine.cost.weigh import Account, Scales
+from safeload.engine.cost.account import Account
+from safeload.engine.cost.weigh import Scales
+from safeload.engine.data_unpickler import Built
 from safeload.engine.feed import CodeFeed
 from safeload.engine.respell import respell
 from safeload.errors import FormatError, LimitExceededError, SafeloadError
@@ -25,13 +27,7 @@ if TYPE_CHECKING:
 
     from safeload.limits import Limits, Spending
 
-__all__ = ["Built", "build_data"]
-
-
-class Built(NamedTuple):
-    """An object of pure data."""
-
-    value: Any
+__all__ = ["build_data"]
 
 
 def build_data(code: bytes, limits: Limits, spending: Spending | None, *, encoding: str, errors: str) -> Built | None:

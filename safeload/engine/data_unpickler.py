@@ -6,11 +6,17 @@ Rule: it answers no name and no id. One that did would make of a scan a load.
 from __future__ import annotations
 
 import pickle
-from typing import Any
+from typing import Any, NamedTuple
 
 from safeload.errors import PolicyError
 
-__all__ = ["DataUnpickler"]
+__all__ = ["Built", "DataUnpickler"]
+
+
+class Built(NamedTuple):
+    """An object of pure data that is there already (:mod:`safeload.engine.built`)."""
+
+    value: Any
 
 
 class DataUnpickler(pickle.Unpickler):

@@ -15,6 +15,7 @@ __all__ = [
     "EXTENSION",
     "LITERAL_LENGTH",
     "MAX_INLINE",
+    "NOTHING",
     "SHAPE",
     "SIMPLE",
     "any_run",
@@ -50,6 +51,9 @@ MAX_INLINE = 255
 
 # Text opcodes. Only spellings that CPython's C code and pickletools read alike: no octal (``I010``), no
 # underscores, no blanks, which strtol, int() and PyLong_FromString treat differently.
+# The last alternative of what a possessive repetition repeats. Before Python 3.11.5 one that fails after it has matched a part leaves
+# the engine behind that part (gh-106052), in the middle of a literal; an alternative that always fails takes it back to the start.
+NOTHING = rb"|(?!)"
 INT = rb"I(?:-?(?:0|[1-9][0-9]{0,18})|0[01])\n"
 LONG = rb"L-?(?:0|[1-9][0-9]{0,99})L?\n"
 FLOAT = rb"F[-+]?(?:[0-9]{1,400}(?:\.[0-9]{0,400})?(?:[eE][-+]?[0-9]{1,4})?|inf|nan)\n"
@@ -93,6 +97,7 @@ def _run(memo_bits: int, code: bytes) -> re.Pattern[bytes]:
         + rb"|G.{8}|j....|"
         + b"|".join((put, text_put, INT, LONG, FLOAT, STRING, UNICODE, GET))
         + code
+        + NOTHING
         + rb")*+"
     )
 

@@ -82,7 +82,9 @@ _RUN = re.compile(
     + opcodes.COUNTED_1
     + rb"|[XBT]"
     + opcodes.COUNTED_4
-    + rb"|G.{8}|[jr]....|[pgILFP][^\n]*\n|[SV][^\n]{0,255}\n|[ci][^\n]*\n[^\n]*\n|\x80.)*+"
+    + rb"|G.{8}|[jr]....|[pgILFP][^\n]*\n|[SV][^\n]{0,255}\n|[ci][^\n]*\n[^\n]*\n|\x80."
+    + opcodes.NOTHING
+    + rb")*+"
 )
 
 

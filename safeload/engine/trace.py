@@ -14,12 +14,14 @@ import pickle
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from safeload.engine import respell as tags
-from safeload.engine.cost.weigh import Account, Scales, is_light
+from safeload.engine.cost.account import Account
+from safeload.engine.cost.values import is_light
+from safeload.engine.cost.weigh import Scales
 from safeload.engine.feed import CodeFeed
 from safeload.engine.respell import respell
 from safeload.engine.standins import Persistent, make_standin
 from safeload.errors import FormatError, LimitExceededError, SafeloadError
-from safeload.program import Frozen, Keywords, Kind, Members, Pairs, Standin, StandinType, Use, snapshot
+from safeload.program import Frozen, Keywords, Kind, Members, Pairs, Standin, StandinType, Use, as_dict, snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -235,6 +237,8 @@ class Tracer:
                     self._settle(args[0])
                 if kind is not Kind.ITEMS:
                     args = self._kept(args)
+                elif type(args[1]) is Pairs:
+                    args = (args[0], as_dict(args[1]))
         uses.append(_new_use(Use, (kind, name, args, target)))
         if len(uses) > self._most_uses:
             raise LimitExceededError(

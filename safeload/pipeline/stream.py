@@ -16,10 +16,10 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
-from safeload.engine.built import Built, build_data
 from safeload.engine.census import Census, StreamSource, take_census
 from safeload.engine.collector import pause
 from safeload.engine.cost.proof import is_harmless, is_plain, plain_code
+from safeload.engine.data_unpickler import Built
 from safeload.errors import FormatError, SafeloadError
 from safeload.pipeline.known_clean import MAX_BYTES, Judgements
 from safeload.pipeline.plain import load_data, load_plain
@@ -173,6 +173,8 @@ def _analysed(census: Census, options: JudgeOptions) -> Tracer | Built | None:
         return None
     with pause:
         if not census.buffers:
+            from safeload.engine.built import build_data
+
             return build_data(
                 census.code, options.limits, options.spending, encoding=options.encoding, errors=options.errors
             )
@@ -285,7 +287,7 @@ def _trailing(size: int) -> NoReturn:
 
 def new_tracer(options: JudgeOptions, *, makes_classes: bool | None = None) -> Tracer:
     """A tracer for streams that are judged under ``options``; if nothing else is said, calls may make classes where the policy grants code."""
-    from safeload.engine.cost.weigh import Account
+    from safeload.engine.cost.account import Account
     from safeload.engine.trace import Tracer
 
     return Tracer(

@@ -99,7 +99,7 @@ def _decided(census: Census, tracer: Tracer, options: JudgeOptions, *, arguments
         tuple(findings),
         notes,
         gate.source_code,
-        probes=tracer.scales.probes,
+        probes=tracer.scales.keys.probes,
     )
     return _with_wishes(judgement, options.policy) if refused and not carried else judgement
 

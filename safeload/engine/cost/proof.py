@@ -193,8 +193,14 @@ def _generation(protocol: int) -> int:
     return 2 if protocol == 1 else min(protocol, 4)
 
 
+# Before Python 3.11.5 a possessive repetition may end in the middle of what it repeats (gh-106052): nothing is proven by such a one.
+_RELIABLE = re.compile(rb"(?:N|[XB](?:a|bc|d))*+").match(b"NBbx").end() == 1  # type: ignore[union-attr]
+
+
 def is_harmless(code: bytes, protocol: int) -> bool:
     """Whether the canonical stream ``code``, without code-carrying opcodes, is proven harmless to hash."""
+    if not _RELIABLE:
+        return False
     if len(code) > _SMALL and not _worth_compiling(len(code), protocol):
         return False
     dialect = _dialect(_generation(protocol))
@@ -208,7 +214,8 @@ def is_plain(data: bytes) -> bool:
     """
     size = len(data)
     if (
-        not _FRAME_END < size <= _SMALL
+        not _RELIABLE
+        or not _FRAME_END < size <= _SMALL
         or data[0] != 0x80
         or data[1] not in (4, 5)
         or data[2] != _FRAME
@@ -228,7 +235,13 @@ def plain_code(data: bytes) -> bytes | None:
         The stream without its frame headers, or ``None`` if it has to take the usual way.
     """
     size = len(data)
-    if size <= _SMALL or data[0] != 0x80 or data[1] not in (4, 5) or not _worth_compiling(size, data[1]):
+    if (
+        not _RELIABLE
+        or size <= _SMALL
+        or data[0] != 0x80
+        or data[1] not in (4, 5)
+        or not _worth_compiling(size, data[1])
+    ):
         return None
     begun = opcodes.data_run(size).match(data, _FRAME_END, _LOOK).end()  # type: ignore[union-attr]
     if data[begun] in opcodes.CODE:  # most streams with code show it early, and need not be copied

@@ -32,7 +32,7 @@ _MARK, _TUPLE, _MEMOIZE, _STOP = 0x28, 0x74, 0x94, 0x2E
 def _run() -> re.Pattern[bytes]:
     """Everything that a recognised stream has but what :func:`_tuples` looks at; compiling takes milliseconds."""
     simple = rb"[N\x88\x89\])}\x8fldaesu\x90\x97\x98]|[Kh].|M..|[Jj]....|G.{8}"
-    return re.compile(rb"(?s)(?:" + simple + rb"|[\x8cC\x8a]" + opcodes.COUNTED_1 + rb")*+")
+    return re.compile(rb"(?s)(?:" + simple + rb"|[\x8cC\x8a]" + opcodes.COUNTED_1 + opcodes.NOTHING + rb")*+")
 
 
 def cheap_references(code: bytes, pos: int) -> bool:

@@ -5,7 +5,7 @@ a stream says of such keys does not tell their hashes, so they are asked while i
 (:mod:`safeload.engine.respell`), so that every dict and set is filled here, and before a batch of keys goes in, the
 probes that they need are counted (:mod:`safeload.facts.hash_probes`).
 
-Rule: used for classes whose ``__hash__`` and ``__eq__`` are known (:data:`safeload.engine.cost.weigh.KNOWN_HASHES`); what one key
+Rule: used for classes whose ``__hash__`` and ``__eq__`` are known (:data:`safeload.engine.cost.keys.KNOWN_HASHES`); what one key
 costs was weighed before, what all of them cost together is counted here.
 """
 
@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from safeload.engine import respell as tags
-from safeload.engine.cost.weigh import PROBED_FROM
+from safeload.engine.cost.keys import PROBED_FROM
 from safeload.engine.load.unpickler import RestrictedUnpickler
 from safeload.engine.respell import respell
 from safeload.errors import LimitExceededError

@@ -114,3 +114,17 @@ def test_no_opcode(code: int) -> None:
     for lead in (b"N", b"ca\nb\n"):
         with pytest.raises(FormatError, match="no pickle opcode"):
             take_census(BytesSource(lead + bytes([code]) + b"."), DEFAULT_LIMITS)
+
+
+def test_a_repetition_ends_where_an_opcode_does() -> None:
+    """Before Python 3.11.5 a possessive repetition may end behind the first byte of an opcode that does not match: what follows would be
+    read as other opcodes than the unpickler reads.
+    """
+    from safeload.engine.respell import respell
+
+    for opcode, width in ((b"B", 4), (b"X", 4), (b"T", 4)):
+        for length in (0x1F40, 0x140, 300):
+            code = b"N" + opcode + length.to_bytes(width, "little") + b"}" * length + b"."
+            assert opcodes.data_run(len(code)).match(code).end() == 1
+            assert opcodes.any_run(len(code), 100).match(code).end() == 1
+            assert respell(code).code == code
