@@ -23,7 +23,6 @@ from safeload.engine.data_unpickler import Built
 from safeload.errors import FormatError, SafeloadError
 from safeload.pipeline.known_clean import MAX_BYTES, Judgements
 from safeload.pipeline.plain import load_data, load_plain
-from safeload.pipeline.rebuild import load_code
 from safeload.pipeline.verdict import COMPUTED_CLASS, Judgement, decide, refuse
 from safeload.program import ARRAY_WRAPPERS
 from safeload.source.sources import BytesSource
@@ -190,7 +189,11 @@ def _settled(census: Census, tracer: Tracer | None, options: JudgeOptions, opera
 
 
 def _load(judgement: Judgement, options: JudgeOptions) -> Any:
-    return load_code(judgement, options) if judgement.census.has_code else load_data(judgement.census, options)
+    if not judgement.census.has_code:
+        return load_data(judgement.census, options)
+    from safeload.pipeline.rebuild import load_code
+
+    return load_code(judgement, options)
 
 
 def judge(

@@ -117,9 +117,7 @@ def test_no_opcode(code: int) -> None:
 
 
 def test_a_repetition_ends_where_an_opcode_does() -> None:
-    """Before Python 3.11.5 a possessive repetition may end behind the first byte of an opcode that does not match: what follows would be
-    read as other opcodes than the unpickler reads.
-    """
+    """What follows an opcode that no pattern takes is not read as other opcodes; before Python 3.11.5 the engine may stop inside one."""
     from safeload.engine.respell import respell
 
     for opcode, width in ((b"B", 4), (b"X", 4), (b"T", 4)):
