@@ -20,6 +20,7 @@ import functools
 import re
 
 from safeload.engine import opcodes
+from safeload.engine.cost.once import Once
 from safeload.engine.cost.records import learn_records
 from safeload.engine.cost.references import cheap_references
 
@@ -99,7 +100,7 @@ class _Dialect:
         dicts = rb"\}" + memo + _any(rb"\((?:" + key + value + b")++u", key + single + b"s", empty)
         return (lists, dicts)
 
-    @functools.cached_property
+    @Once
     def small(self) -> re.Pattern[bytes]:
         """For streams too short to hold many numbers: only tuples and the memo matter."""
         return re.compile(
@@ -108,17 +109,17 @@ class _Dialect:
             + b"*+"
         )
 
-    @functools.cached_property
+    @Once
     def large(self) -> re.Pattern[bytes]:
         """Numbers only as items of lists, in flat tuples, or as values of string keys."""
         return re.compile(b"(?s)" + _any(*self._whole(), *self.plain[len(self.get) :]) + b"*+")
 
-    @functools.cached_property
+    @Once
     def whole(self) -> re.Pattern[bytes]:
         """:attr:`large` without what opens or closes a container on its own: it stops at the start of an unfinished one."""
         return re.compile(b"(?s)" + _any(*self._whole()) + b"*+")
 
-    @functools.cached_property
+    @Once
     def bracket(self) -> re.Pattern[bytes]:
         """One opcode that opens or closes a container."""
         return re.compile(b"(?s)" + _any(*self.plain[len(self.get) :]))

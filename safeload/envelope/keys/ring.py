@@ -11,7 +11,6 @@ periods at most: after that nobody knows whether a key was revoked, and every lo
 
 from __future__ import annotations
 
-import threading
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -19,8 +18,10 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from safeload.envelope.keys.entry import KeyEntry, KeyState
 from safeload.envelope.keys.model import Key
 from safeload.errors import KeyProviderError, MissingKeyError, SafeloadError
+from safeload.facts import forks
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from os import PathLike
 
@@ -228,7 +229,7 @@ class LiveRing(KeyRing):
         put(self, "_due", time.monotonic() + refresh)
         put(self, "_failing_since", None)
         put(self, "_listeners", [])
-        put(self, "_lock", threading.Lock())
+        put(self, "_lock", forks.lock())
 
     @property
     def entries(self) -> tuple[KeyEntry, ...]:  # type: ignore[override]
