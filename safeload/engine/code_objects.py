@@ -159,6 +159,9 @@ def code_findings(program: Program, kind: str) -> tuple[list[Finding], list[Find
     notes = [_note("code.kind", f"a {kind} pickle: it carries code" if kind != "code" else "it carries code", kind)]
     total = 0
     called = any(use.kind is Kind.COMPUTED and use.name.endswith(_FUNCTION_MAKERS) for use in program.uses)
+    if called:
+        message = "the pickle makes a function out of bytecode and calls it: loading runs what its author wrote"
+        evidence[""] = Finding("code.called", Severity.CRITICAL, message, evidence=kind, verdict=Verdict.MALICIOUS)
     for function in functions_of(program):
         total += 1
         if function.harmful and len(evidence) < _MOST:

@@ -212,6 +212,7 @@ _ROWS = (
     ("policy.caution", "", "info", "what a pack says about objects that it lets in"),
     ("code.kind", "decide", "info", "the pickle carries code: how it does so"),
     ("code.function", "decide", "info", "a function that the pickle makes"),
+    ("code.called", "decide", "critical", "a function is made out of bytecode and called while loading"),
     ("code.harmful-names", "decide", "high", "a function that the pickle makes uses ways to run code"),
     ("fickling.error", "decide", "medium", "fickling could not analyse the program, so it counts as unsafe"),
     ("fickling.*", "decide", "medium", "what fickling says of the program"),

@@ -21,7 +21,14 @@ from safeload.formats.detect import HEAD, is_pickle_head, is_torch_legacy
 from safeload.limits import Spending
 from safeload.pipeline.joblib.walk import judge_arrays
 from safeload.pipeline.polyglot import PickleLook
-from safeload.pipeline.sequence import any_encoding, broken_judgement, internal_error, judge_streams, judged_stream
+from safeload.pipeline.sequence import (
+    any_encoding,
+    broken_judgement,
+    internal_error,
+    judge_streams,
+    judged_stream,
+    lenient_findings,
+)
 from safeload.pipeline.stream import has_arrays, judge
 from safeload.pipeline.summary import Repeated, Summary, at_hand
 from safeload.pipeline.tree import JudgedArtifact, no_artifact
@@ -201,7 +208,7 @@ class ContainerWalk:
         """What makes no sense as a pickle from its first byte on: nothing that is known, unless another unpickler makes sense of it."""
         if self._look.acts(examined.blob, error):
             examined.fail(error)
-            examined.findings.append(_LENIENT)
+            examined.findings += lenient_findings(examined.blob) or [_LENIENT]
         elif isinstance(error, FormatError) or not self._look.comes_so_far(error):
             examined.container = "unknown"
             examined.findings.append(no_artifact("is not an artifact of a format that safeload knows"))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from safeload.engine.census import Census
 from safeload.errors import EnvelopeError, FormatError, LimitExceededError, SafeloadError
+from safeload.facts.printable import printable_ascii
 from safeload.findings import Finding, Severity, Verdict
 from safeload.formats.detect import looks_like_pickle_head
 from safeload.pipeline.plain import load_plain
@@ -35,10 +36,12 @@ __all__ = [
     "internal_error",
     "judge_streams",
     "judged_stream",
+    "lenient_findings",
 ]
 
 _MAX_STREAMS = 20_000
 _MOST_SPACE = 64
+_LOOKED_AT = 1 << 20
 
 
 class Pickles(NamedTuple):
@@ -113,7 +116,21 @@ def _stopped(found: Pickles, blob: Blob, position: int, error: SafeloadError, op
     findings.append(finding_of(error, f"stream {len(judgements)}, byte {position}"))
     if broken is not None:
         judgements.append(broken)
+    if broken is None or not any(finding.verdict is Verdict.MALICIOUS for finding in broken.findings):
+        findings += lenient_findings(blob, position)
     return found
+
+
+def lenient_findings(blob: Blob, position: int = 0) -> list[Finding]:
+    """What a less strict unpickler would do of harm in a malformed stream; nothing if it does none."""
+    from safeload.engine.lenient_names import harmful_call
+
+    name = harmful_call(blob.read(position, min(_LOOKED_AT, blob.size - position)))
+    if name is None:
+        return []
+    shown = printable_ascii(name)
+    message = f"malformed, but an unpickler that is less strict reads it and calls {shown}; this is a way to run code"
+    return [Finding("format.lenient", Severity.CRITICAL, message, f"byte {position}", name, Verdict.MALICIOUS)]
 
 
 def judged_stream(

@@ -152,19 +152,28 @@ def _is_about_code(finding: Finding) -> bool:
 def _with_evidence(refused: Iterable[Finding], program: Program) -> Iterator[Finding]:
     """Refusals of globals that no data needs say so: evidence of harm, not just an unknown name."""
     from safeload.engine.code_objects import sets_own_attributes
+    from safeload.engine.harm_in_use import joins_types_only, reaches_harm
 
     for finding in refused:
-        kept = finding.evidence == "builtins.setattr" and sets_own_attributes(program)
-        yield finding if kept else with_evidence(finding)
+        name = finding.evidence
+        if reaches_harm(program, name):
+            yield _as_evidence(finding)
+        elif joins_types_only(program, name) or (name == "builtins.setattr" and sets_own_attributes(program)):
+            yield finding
+        else:
+            yield with_evidence(finding)
 
 
 def with_evidence(finding: Finding) -> Finding:
     """The refusal of a global, ``finding.evidence``, as evidence of harm if no data needs that global."""
     from safeload.engine.harmful import is_harmful
+
+    return _as_evidence(finding) if finding.evidence and is_harmful(finding.evidence) else finding
+
+
+def _as_evidence(finding: Finding) -> Finding:
     from safeload.findings import Severity, Verdict
 
-    if not finding.evidence or not is_harmful(finding.evidence):
-        return finding
     message = finding.message.partition(". ")[0] + "; this is a way to run code, and no data needs it"
     return dataclasses.replace(finding, severity=Severity.CRITICAL, verdict=Verdict.MALICIOUS, message=message)
 
