@@ -63,7 +63,8 @@ def read_request(own: ReadRequest, options: Mapping[str, Any], names: frozenset[
     _only(options, names)
     get = options.get
     policy, limits, keys = get("policy"), get("limits"), get("keys")
-    kind, version = get("kind") or own.kind, own.version if get("version") is None else get("version")
+    kind = own.kind if get("kind") is None else get("kind")
+    version = own.version if get("version") is None else get("version")
     _check_wanted(kind, version)
     judging = JudgeOptions(
         own.judging.policy if policy is None else resolve_policy(policy),
@@ -151,12 +152,13 @@ def write_request(limits: Limits, protocol: int | None, options: Mapping[str, An
     _only(options, _WRITE)
     get = options.get
     kind = get("kind")
+    known = _known_version(kind)  # a version of its own does not make a wrong kind right
     request = WriteRequest(
         EncodeOptions(limits, protocol, get("compress"), get("fix_imports", True)),
         get("codec", "pickle"),
         get("key"),
         get("context"),
-        get("version") or _known_version(kind),
+        get("version") or known,
         kind,
         get("expires_in"),
         get("schema"),
@@ -245,7 +247,11 @@ def _check_wanted(kind: str | None, version: int | None) -> None:
 
 
 def _known_version(kind: str | None) -> int:
-    """The version that the migrations of ``kind`` lead to."""
+    """The version that the migrations of ``kind`` lead to.
+
+    Raises:
+        TypeError, ValueError: it is no kind.
+    """
     if kind is None:
         return 0
     from safeload.validate.versions import check_kind, known_version

@@ -256,6 +256,7 @@ _ROWS = (
     ("keys.keyring-failed", "keys", "", "the key store of the system failed"),
     ("keys.keyring-missing", "keys", "", "the package keyring is not installed"),
     ("keys.no-signing-key", "keys", "", "the ring has no active key that can sign"),
+    ("keys.stale", "keys", "", "the keys could not be read again for ten periods"),
     ("keys.syntax", "keys", "", "a line that is no key"),
     ("audit.sink-failed", "audit", "", "a required sink failed, so the operation was stopped"),
     ("audit.lock-timeout", "audit", "", "the lock of a trail is held for too long"),

@@ -40,7 +40,7 @@ SYSTEM = Raw(glob("collections", "OrderedDict"))  # any global: what matters is 
 STRANGE = Raw(made("collections.OrderedDict", {}))
 STATES = [
     ("statsmodels", "statsmodels.base.data.ModelData", [1], "not a dict"),
-    ("statsmodels", "statsmodels.base.data.ModelData", {1: 2}, "not a dict"),
+    ("statsmodels", "statsmodels.base.data.ModelData", {1: 2}, "not text"),
     ("statsmodels", "statsmodels.base.data.ModelData", {"restore_design_info": True, "formula": "y ~ x"}, "formula"),
     ("statsmodels", "statsmodels.base.data.ModelData", {"restore_model_spec": 1}, "formula"),
     ("statsmodels", "statsmodels.regression.linear_model.RegressionResultsWrapper", 5, "not a dict"),
@@ -62,7 +62,7 @@ STATES = [
     ("lightgbm", "lightgbm.basic.Booster", {"handle": "a", "_handle": "b"}, "not text"),
     ("lightgbm", "lightgbm.basic.Booster", {"handle": "tree\n"}, ""),
     ("catboost", "catboost.core.CatBoost", 5, "parameters"),
-    ("catboost", "catboost.core.CatBoost", {1: 5}, "parameters"),
+    ("catboost", "catboost.core.CatBoost", {1: 5}, "not text"),
     ("catboost", "catboost.core.CatBoost", {"_test_evals": 5}, "evaluations"),
     ("catboost", "catboost.core.CatBoost", {"__model": b"CBM2" + bytes(40)}, "binary format"),
     ("catboost", "catboost.core.CatBoost", {"__model": "CBM1"}, "binary format"),

@@ -25,7 +25,7 @@ SHAPE = re.compile(r"[a-z0-9]+\.[a-z0-9-]+")
 OTHERS = frozenset(
     {
         "keras.json", "keras.layers", "keras.models", "safeload.audit", "safeload.errors", "safeload.findings", "safeload.guard",
-        "safeload.limits", "schema.json", "torch.device", "torch.nn", "torch.serialization",
+        "safeload.limits", "safeload.pickle", "schema.json", "torch.device", "torch.nn", "torch.serialization",
     }
 )  # fmt: skip
 # Codes whose second part is put together: by `refused("expired")` of the envelope, by the level of an attestation.

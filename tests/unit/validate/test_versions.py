@@ -282,7 +282,9 @@ def test_mistakes_in_kind(kind):
     for call in (
         lambda: check_kind(kind),
         lambda: safeload.dumps(1, key=KEY, kind=kind),
+        lambda: safeload.dumps(1, key=KEY, kind=kind, version=2),
         lambda: safeload.loads(safeload.dumps(1, key=KEY), keys=KEY, kind=kind),
+        lambda: safeload.loads(safeload.dumps(1, key=KEY), keys=KEY, kind=kind, version=0),
     ):
         with pytest.raises((TypeError, ValueError)):
             call()
