@@ -127,6 +127,8 @@ _PATHS = frozenset(
     """.split()
 )
 
+_MOST_PARTS = max(name.count(".") for name in _MODULES | _HARMLESS) + 1  # of a name with hundreds, further ones decide nothing
+
 
 def is_harmful(name: str) -> bool:
     """Whether the global ``name`` (``module.attr`` or ``module:outer.inner``) is evidence of harm."""
@@ -134,18 +136,18 @@ def is_harmful(name: str) -> bool:
     if plain in _NAMES or (":" in name and any(plain.startswith(f"{known}.") for known in _CLASSES)):
         return True
     module, _, path = name.partition(":") if ":" in name else name.rpartition(".")
-    parts = module.split(".")
+    parts = module.split(".", _MOST_PARTS)
     if path.rpartition(".")[2] in _NAMESPACES:
         return True
     if ":" in name and not (_PATHS | _NAMESPACES).isdisjoint(path.split(".")):
         return True
-    if not any(".".join(parts[: i + 1]) in _MODULES for i in range(len(parts))):
+    if not any(".".join(parts[: i + 1]) in _MODULES for i in range(min(len(parts), _MOST_PARTS))):
         return False
     return not _is_data(plain.split("."))
 
 
 def _is_data(parts: list[str]) -> bool:
-    if any(".".join(parts[: i + 1]) in _HARMLESS for i in range(len(parts))):
+    if any(".".join(parts[: i + 1]) in _HARMLESS for i in range(min(len(parts), _MOST_PARTS))):
         return parts[-1] not in _ACTING
     return _EXCEPTION.fullmatch(parts[-1]) is not None
 

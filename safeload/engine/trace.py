@@ -204,6 +204,7 @@ class Tracer:
         self._read_all = self._feed.exhausted
         self._feed.feed(b"N.")
         self._unpickler.load()
+        self._unpickler.goes_on = True
         return built
 
     def release(self) -> None:
@@ -357,8 +358,9 @@ class _TracingUnpickler(pickle.Unpickler):
         super().__init__(file, encoding=encoding, errors=errors, buffers=buffers)
         self._tracer = tracer
         self._named = named
-        self._made = tracer.scales.made  # what hashes, as it is made
+        self._made = tracer.scales.made  # what hashes, as it is made or gets more
         self._batches: dict[int, Any] = {}
+        self.goes_on = False  # whether the memo has objects of an earlier stream, which were weighed with that one
 
     def find_class(self, module: str, name: str) -> Any:
         return self._tracer.find(module, name)
@@ -415,6 +417,8 @@ class _TracingUnpickler(pickle.Unpickler):
                     code="format.set-item",
                 )
             target += items
+            if self.goes_on:
+                self._made.append(target)
         elif not items:
             return target
         elif len(items) % 2 or not _answers(target):
@@ -430,6 +434,8 @@ class _TracingUnpickler(pickle.Unpickler):
     def _add_items(self, target: Any, items: tuple[Any, ...]) -> Any:
         if type(target) is Members:
             target += items
+            if self.goes_on:
+                self._made.append(target)
         elif not items:
             return target
         elif not _answers(target):
@@ -444,6 +450,8 @@ class _TracingUnpickler(pickle.Unpickler):
         found = self._batches.get(id(target))
         if type(found) is not kind:
             found = self._batches[id(target)] = kind()
+            self._made.append(found)
+        elif self.goes_on:
             self._made.append(found)
         return found
 

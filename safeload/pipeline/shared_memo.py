@@ -72,7 +72,11 @@ class MemoTracer:
                     if error.code != COMPUTED_CLASS:
                         raise
                     tracer = self._traced_again(census)  # refused by decide(); this is to see all of it
-        judgement = decided(census, tracer, options, operation) if tracer.uses else Judgement(census)
+        judgement = (
+            decided(census, tracer, options, operation)
+            if tracer.uses
+            else Judgement(census, probes=tracer.scales.probes)  # keys may be objects of earlier streams
+        )
         for asked, found in self._renamed.items():
             self._decide_renamed(asked, found)
         self._remember(census)

@@ -54,7 +54,7 @@ class Scales:
 
     Attributes:
         account: what is charged.
-        made: dicts, sets and frozensets of the stream that is traced.
+        made: dicts, sets and frozensets of the stream that is traced, and those of earlier ones that get more from it.
         keys: weighs the keys of dicts and sets.
         long: whether the stream holds texts or numbers that are not light whatever they are used for.
         light: calls that made a light object of a few short texts and numbers (:func:`is_light`). They need not be noted: such
@@ -70,6 +70,7 @@ class Scales:
         self._given: list[tuple[Kind, str, Any, Any]] = []
         self._past: list[tuple[Kind, str, Any, Any]] = []  # of earlier streams
         self.light = 0  # calls that were not noted
+        self._weighed = False  # whether there was an earlier stream
         self._known: dict[int, Weight] = {}  # of containers
         self._objects: dict[int, Weight] = {}  # of what calls made
         # What it costs that lists were handed to calls, by the list and whether the call hashes its items.
@@ -107,7 +108,7 @@ class Scales:
                 self._pass(kind, name, args, target)
             if self._edges is not None:
                 self._sum_up()
-            for container in self.made:
+            for container in self._again() if self._weighed else self.made:
                 self.keys.weigh(container[::2] if type(container) is Pairs else container, by_stream=True)
             limit = self.account.limits.max_integer_digits
             if (self._given or self.light) and self._longest_integer > limit * 5 // 12:
@@ -123,6 +124,13 @@ class Scales:
             self._given.clear()
             self.made.clear()
             self.light = 0
+            self._weighed = True
+
+    def _again(self) -> list[Any]:
+        """What a further stream made, or added to: each once, with what it held before, because its old keys and its new ones collide."""
+        made = list({id(each): each for each in self.made}.values())
+        self.account.spend(sum(map(len, made)))
+        return made
 
     def _pass(self, how: Kind, name: str, args: Any, target: Any) -> None:  # noqa: C901 - once for each use
         """Whatever gets ``args`` may copy them, and may put what is in them into a dict or a set."""

@@ -14,10 +14,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from safeload.engine import respell as tags
+from safeload.engine.cost.account import too_much
 from safeload.engine.cost.keys import PROBED_FROM
 from safeload.engine.load.unpickler import RestrictedUnpickler
 from safeload.engine.respell import respell
-from safeload.errors import LimitExceededError
 from safeload.facts.hash_probes import Probes
 
 if TYPE_CHECKING:
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from safeload.limits import Limits
 
 __all__ = ["ProbingUnpickler"]
+
+_HASHED = (dict, set)
+# Probes that each key may have: growths of the table repeat those of its keys, and honest hashes collide now and then.
+_HONEST = 16
 
 
 class ProbingUnpickler(RestrictedUnpickler):
@@ -36,6 +40,9 @@ class ProbingUnpickler(RestrictedUnpickler):
         """The code to feed for a judged stream, with the probes counted or not."""
         self._limits = limits if probes else None
         self._tables: dict[int, tuple[Any, int, Probes | None]] = {}
+        self._spent = (
+            0  # probes beyond those of honest keys, in all dicts of the stream: many that collide a little add up
+        )
         return respell(census.code).code if probes else census.code
 
     def persistent_load(self, pid: Any) -> Any:
@@ -78,8 +85,8 @@ class ProbingUnpickler(RestrictedUnpickler):
 
     def _add_items(self, target: Any, items: tuple[Any, ...]) -> Any:
         self._count(target, items)
-        if type(target) is set:
-            target.update(items)
+        if isinstance(target, set):
+            set.update(target, items)  # as the C unpickler does, whatever a subclass has for it
         else:
             for item in items:
                 target.add(item)
@@ -95,17 +102,21 @@ class ProbingUnpickler(RestrictedUnpickler):
 
         assert self._limits is not None  # noqa: S101 - persistent_load has asked
         place = id(target)
-        _, count, table = self._tables.get(place, (target, 0, None))
+        _, count, table = self._tables.get(place) or (target, _held(target), None)
         count += len(keys)
-        if table is None and count > PROBED_FROM:
+        if table is None and count >= PROBED_FROM:
             table = Probes(self._limits.max_probes)
-            before = [] if isinstance(target, list) else list(target)
-            keys = [*before, *keys]
-        if table is not None and not table.add(np.fromiter(map(hash, keys), np.int64, len(keys))):
-            limit = self._limits.max_probes
-            raise LimitExceededError(
-                f"the pickle needs more than max_probes={limit:,} collisions for one key of a dict or set; raise "
-                "Limits(max_probes=...) if you trust its author",
-                code="limit.probes",
-            )
+            keys = [*(target if isinstance(target, _HASHED) else ()), *keys]
+        if table is not None:
+            before = table.work
+            if not table.add(np.fromiter(map(hash, keys), np.int64, len(keys))):
+                too_much(self._limits, "max_probes", "collisions for one key of a dict or set")
+            self._spent += max(0, table.work - before - _HONEST * len(keys))
+            if self._spent > self._limits.max_constructed_keys**2:
+                too_much(self._limits, "max_constructed_keys", "keys made by calls that all collide, in one dict")
         self._tables[place] = target, count, table
+
+
+def _held(target: Any) -> int:
+    """How many keys an earlier stream has put in."""
+    return len(target) if isinstance(target, _HASHED) else 0
