@@ -127,7 +127,8 @@ _PATHS = frozenset(
     """.split()
 )
 
-_MOST_PARTS = max(name.count(".") for name in _MODULES | _HARMLESS) + 1  # of a name with hundreds, further ones decide nothing
+# Of a name with hundreds of parts, further ones decide nothing.
+_MOST_PARTS = max(name.count(".") for name in _MODULES | _HARMLESS) + 1
 
 
 def is_harmful(name: str) -> bool:
