@@ -75,7 +75,7 @@ class MemoTracer:
         judgement = (
             decided(census, tracer, options, operation)
             if tracer.uses
-            else Judgement(census, probes=tracer.scales.probes)  # keys may be objects of earlier streams
+            else Judgement(census, probes=tracer.scales.keys.probes)  # keys may be objects of earlier streams
         )
         for asked, found in self._renamed.items():
             self._decide_renamed(asked, found)
