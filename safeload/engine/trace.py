@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from safeload.engine import respell as tags
 from safeload.engine.cost.account import Account
-from safeload.engine.cost.values import is_light
+from safeload.engine.cost.values import SCALARS, is_light, is_scalar
 from safeload.engine.cost.weigh import Scales
 from safeload.engine.feed import CodeFeed
 from safeload.engine.respell import respell
@@ -230,10 +230,13 @@ class Tracer:
         """
         uses = self.uses
         if args:
-            if kind is Kind.CALL and is_light(args) and not self.scales.long:
-                self.scales.light += 1  # nothing in it can change, and it weighs next to nothing
+            scales = self.scales
+            if kind is Kind.CALL and is_light(args) and not scales.long:
+                scales.light += 1  # nothing in it can change, and it weighs next to nothing
+            elif name in SCALARS and is_scalar(args):
+                scales.scalar(args[0])
             else:
-                self.scales.given(kind, name, args, target)
+                scales.given(kind, name, args, target)
                 if kind is Kind.STATE:
                     self._settle(args[0])
                 if kind is not Kind.ITEMS:

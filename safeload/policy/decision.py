@@ -16,10 +16,10 @@ from safeload.facts.printable import printable_ascii
 from safeload.findings import Finding, Severity, Verdict
 from safeload.limits import ArtifactBudget
 from safeload.policy.states import check_state
-from safeload.program import OPERATION, Keywords, Kind, Standin
+from safeload.program import Keywords, Kind, Standin
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping
 
     from safeload.policy.model import Policy
     from safeload.policy.rules.dtypes import DType
@@ -57,10 +57,6 @@ _NEVER = {
 # What a check may raise when it looks at values of other types than it expects.
 MALFORMED = (TypeError, ValueError, AttributeError, LookupError, ArithmeticError)
 
-# What may stand for others, and the rules of states that note nothing about the object.
-_MAKING = frozenset({Kind.CALL, Kind.CONSTRUCT, Kind.STATE, Kind.ITEMS})
-_LEAVE_NO_TRACE = frozenset({"", "dict-state", "slots-state", "estimator-state"})
-
 
 # Rules of what keeps its arguments and does not look into them: an array of objects may hold an object that leads back to it.
 _STORES = frozenset(
@@ -78,7 +74,6 @@ class Context:
         policy: the policy that decides.
         uses: the whole program.
         index: of the use that is judged.
-        left_out: so many uses came before the last place where repetitions are left out of the program; -1 for none.
         states: objects that have got their state.
         dtypes: what a dtype describes.
         arrays: where an array was made that still waits for its state.
@@ -104,7 +99,7 @@ class Context:
 
     __slots__ = (
         "_copied", "_filled", "_foreign", "_items", "_libraries", "_only_arrays", "arrays", "arrows", "bound_methods", "budget", "contents",
-        "counts", "data", "dtypes", "forms", "index", "key_sets", "left_out", "lengths", "models", "objects", "persistent", "places", "plain", "policy",
+        "counts", "data", "dtypes", "forms", "index", "key_sets", "lengths", "models", "objects", "persistent", "places", "plain", "policy",
         "states", "stores", "taken", "tensors", "unread", "uses",
     )  # fmt: skip
 
@@ -120,7 +115,6 @@ class Context:
         self.unread = unread
         self.uses = uses
         self.index = 0
-        self.left_out = -1
         self.states: set[int] = set()
         self.dtypes: dict[int, DType] = {}
         self.arrays: dict[int, int] = {}
@@ -147,10 +141,6 @@ class Context:
         self._only_arrays: bool | None = None
         self._foreign: dict[frozenset[str], array[int]] = {}
 
-    def account(self) -> tuple[Any, ...]:
-        """All that adds up from use to use."""
-        return *self.budget.used(), self.bound_methods, len(self.models)
-
     def has_arrays(self) -> bool:
         """Whether the program uses a library that could expand a range into an array."""
         if self._libraries is None:
@@ -172,8 +162,6 @@ class Context:
 
         Asked for thousands of objects whose uses overlap, so it looks at each use once.
         """
-        if self.left_out >= start:
-            return False
         if stop <= start:
             return True
         last = self._foreign.setdefault(names, array("q"))
@@ -260,7 +248,6 @@ def decide(
     persistent: bool = False,
     arguments: bool = True,
     unread: Mapping[int, Callable[[], bytes]] = MappingProxyType({}),
-    repeated: Sequence[range] = (),
     budget: ArtifactBudget | None = None,
 ) -> tuple[Finding, ...]:
     """See :meth:`safeload.policy.model.Policy.decide`."""
@@ -289,7 +276,7 @@ def decide(
         elif not persistent:
             findings.append(_persistent())
     if conditional and arguments:
-        findings += _judge(Context(policy, program.uses, unread, budget), conditional, repeated)
+        findings += _judge(Context(policy, program.uses, unread, budget), conditional)
     return tuple(findings)
 
 
@@ -299,7 +286,7 @@ def _may_call_result(policy: Policy, name: str) -> bool:
     return name == "builtins.getattr" and rule is not None and rule.call == "pinned-getattr"
 
 
-def _judge(context: Context, conditional: dict[tuple[Kind, str], str], repeated: Sequence[range] = ()) -> list[Finding]:
+def _judge(context: Context, conditional: dict[tuple[Kind, str], str]) -> list[Finding]:
     """Apply the argument rules to every use that has one."""
     from safeload.policy.rules import find_rules
 
@@ -308,28 +295,18 @@ def _judge(context: Context, conditional: dict[tuple[Kind, str], str], repeated:
         rules.setdefault(name, []).append((kind, find_rules(condition)))
     context.stores = {each for each, condition in conditional.items() if _STORES.issuperset(condition.split("|"))}
     refused: _Refused = {}
-    done = 0
-    for span in repeated:
-        _judge_uses(context, rules, refused, range(done, span.start))
-        if not span:
-            done = context.left_out = span.start
-            continue
-        before = context.account()
-        _judge_uses(context, rules, refused, span)
-        done = span.stop
-        if context.account() != before or not _stands_for_others(context.uses[span.start : done], conditional):
-            refused.setdefault(OPERATION(context.uses[span.start]), "it cannot be judged for all of its repetitions")
-    _judge_uses(context, rules, refused, range(done, len(context.uses)))
+    _judge_uses(context, rules, refused)
     return [_argument(kind, name, reason) for (kind, name), reason in refused.items()]
 
 
-def _judge_uses(context: Context, rules: _Rules, refused: _Refused, places: range) -> None:
-    """Judge the uses at these places, and put the reasons against them into ``refused``."""
-    uses = context.uses
-    for index in places:
-        use = uses[index]
+def _judge_uses(context: Context, rules: _Rules, refused: _Refused) -> None:
+    """Judge the uses in order, and put the reasons against them into ``refused``."""
+    for index, use in enumerate(context.uses):
+        judging = rules.get(use[1])
+        if judging is None:
+            continue
         kind = use[0]
-        for judged, checks in rules.get(use[1], ()):
+        for judged, checks in judging:
             if judged is not kind:
                 continue
             context.index = index
@@ -379,20 +356,6 @@ def _judging(checks: tuple[Check, ...], use: Use) -> tuple[Check, ...]:
 
 def _no_keywords(_use: Use, _context: Context) -> str:
     return "it takes no keyword arguments in a pickle"
-
-
-def _stands_for_others(uses: Sequence[Use], conditional: Mapping[tuple[Kind, str], str]) -> bool:
-    """Whether uses that are allowed are so with other numbers and bytes, too, and with all numbers between theirs.
-
-    The rules that judge them have to be ``bounded``. In the end an object has its state, and nothing else is known of it: a rule
-    that meets it later cannot tell it from those that it stands for.
-    """
-    from safeload.policy.rules import find_rules, is_bounded
-
-    for operation in set(map(OPERATION, uses)):
-        if operation[0] not in _MAKING or not all(map(is_bounded, find_rules(conditional.get(operation, "")))):
-            return False
-    return uses[-1].kind is Kind.STATE and conditional.get(OPERATION(uses[-1])) in _LEAVE_NO_TRACE
 
 
 def _refuse(policy: Policy, kind: Kind, name: str) -> Finding:

@@ -7,7 +7,7 @@ Rule: a permission is only ever given to one name; there are no patterns, and no
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -297,7 +297,6 @@ class Policy:
         persistent: bool = False,
         arguments: bool = True,
         unread: Mapping[int, Callable[[], bytes]] = MappingProxyType({}),
-        repeated: Sequence[range] = (),
         budget: ArtifactBudget | None = None,
     ) -> tuple[Finding, ...]:
         """Judge a whole program; nothing that it names is imported.
@@ -308,8 +307,6 @@ class Policy:
             persistent: the application resolves persistent ids.
             arguments: judge arguments too; without, an empty answer allows nothing.
             unread: what reads the long literals for which zeros stand in the program, by the ``id`` of the zeros.
-            repeated: places of uses that stand for others, which differ in numbers and in bytes only; an empty
-                range is where others were left out.
             budget: shared by all streams of one artifact; ``None`` for an artifact of this one.
 
         Returns:
@@ -324,7 +321,6 @@ class Policy:
             persistent=persistent,
             arguments=arguments,
             unread=unread,
-            repeated=repeated,
             budget=budget,
         )
 

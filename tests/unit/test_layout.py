@@ -66,7 +66,6 @@ MANY_FLAGS = {
     "pipeline/tree.py:__init__": "two facts about one member",
     "policy/decision.py:decide": "two facts about one stream",
     "policy/model.py:decide": "two facts about one stream",
-    "policy/rules/registry.py:argument_rule": "what a rule says of itself, as keywords of a decorator",
     "sandbox/session.py:start": "two facts about one session",
 }
 FULL_FOLDERS = {

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from safeload.program import Frozen, Keywords, Members, Pairs
+from safeload.program import Frozen, Keywords, Members, Pairs, Standin
 
 __all__ = [
     "CONTAINERS",
@@ -23,6 +23,7 @@ __all__ = [
     "NUMBERS",
     "OPAQUE",
     "OPEN",
+    "SCALARS",
     "SIZED",
     "SMALL_DICT",
     "STEPS",
@@ -34,6 +35,7 @@ __all__ = [
     "copied",
     "extra",
     "is_light",
+    "is_scalar",
     "other",
 ]
 
@@ -110,3 +112,13 @@ def extra(value: Any) -> int:
 
 def _length(value: Any) -> int:
     return value.nbytes if type(value) is memoryview else len(value)
+
+
+# Calls that return a scalar of NumPy. It holds a number; of its dtype it holds a reference.
+SCALARS: Final = frozenset({"numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar"})
+_MOST_BYTES: Final = 32
+
+
+def is_scalar(args: Any) -> bool:
+    """Whether these are a dtype and the bytes of a small number."""
+    return len(args) == 2 and type(args[1]) is bytes and len(args[1]) <= _MOST_BYTES and isinstance(args[0], Standin)

@@ -75,6 +75,7 @@ class Scales:
         self._objects: dict[int, Weight] = {}  # of what calls made
         # What it costs that lists were handed to calls, by the list and whether the call hashes its items.
         self._seen: dict[tuple[int, bool], tuple[int, int, int]] = {}
+        self._dtypes: dict[int, tuple[Any, int]] = {}  # how many small numbers are made of each
         self._attached: set[int] = set()  # objects that are part of others
         self._edges: dict[int, list[Any]] | None = None  # what each object was given, once that has to be known
 
@@ -95,6 +96,11 @@ class Scales:
         """Note what a call, a state or items hand to ``target``."""
         self._given.append((kind, name, (args[1],) if kind is Kind.ITEMS else args, target))
 
+    def scalar(self, dtype: Any) -> None:
+        """Note that a small number of this dtype is made: as light as its bytes, however many fields the dtype has."""
+        known = self._dtypes.get(id(dtype))
+        self._dtypes[id(dtype)] = dtype, 1 if known is None else known[1] + 1
+
     def weigh(self) -> None:
         """Weigh what was traced since the last time.
 
@@ -108,10 +114,12 @@ class Scales:
                 self._pass(kind, name, args, target)
             if self._edges is not None:
                 self._sum_up()
+            for dtype, count in self._dtypes.values():
+                self.account.spend(count * (2 + (self.weight_of(dtype)[0] >> 3)))
             for container in self._again() if self._weighed else self.made:
                 self.keys.weigh(container[::2] if type(container) is Pairs else container, by_stream=True)
             limit = self.account.limits.max_integer_digits
-            if (self._given or self.light) and self._longest_integer > limit * 5 // 12:
+            if (self._given or self.light or self._dtypes) and self._longest_integer > limit * 5 // 12:
                 # Arithmetic on such numbers is quadratic, and nobody knows what a callable computes with its arguments.
                 too_much(self.account.limits, "max_integer_digits", "digits in an integer, next to calls")
             self.account.settle()
@@ -123,6 +131,7 @@ class Scales:
             self._past += self._given
             self._given.clear()
             self.made.clear()
+            self._dtypes.clear()
             self.light = 0
             self._weighed = True
 

@@ -9,7 +9,7 @@ import functools
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from safeload.policy.rules.registry import BOUNDED, RULES
+from safeload.policy.rules.registry import RULES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from safeload.policy.rules.registry import Check
     from safeload.program import Use
 
-__all__ = ["find_rules", "is_bounded", "known_rules"]
+__all__ = ["find_rules", "known_rules"]
 
 
 @functools.cache
@@ -51,11 +51,6 @@ def find_rules(condition: str) -> tuple[Check, ...]:
     if not condition:
         return (_anything,)
     return tuple(known_rules()[name] for name in condition.split("|"))
-
-
-def is_bounded(check: Check) -> bool:
-    """Whether a check was registered as ``bounded``."""
-    return check is _anything or check in BOUNDED
 
 
 def _anything(_use: Use, _context: Context) -> str | None:

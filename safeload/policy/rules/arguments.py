@@ -26,7 +26,7 @@ _PLAIN = frozenset({int, float, complex, str, bytes, bool, type(None), bytearray
 _CONTAINERS = frozenset({list, tuple, dict, set, frozenset, Pairs, Members, Frozen})
 
 
-@argument_rule("none", bounded=True)
+@argument_rule("none")
 def _no_arguments(use: Use, _context: Context) -> str | None:
     """No arguments; ``_reconstructor(cls, object, None)``, the form of protocols 0 and 1, has none either."""
     args = use.args
@@ -41,7 +41,7 @@ def _few(use: Use, context: Context) -> str | None:
     return "there are too many of them" if context.too_many() else _no_arguments(use, context)
 
 
-@argument_rule("tuple", bounded=True)
+@argument_rule("tuple")
 def _tuple(use: Use, _context: Context) -> str | None:
     """A named tuple: its items, or ``_reconstructor(cls, tuple, (...))``. The items are stored."""
     args = use.args
@@ -50,7 +50,7 @@ def _tuple(use: Use, _context: Context) -> str | None:
     return "an item is a global" if any(isinstance(item, StandinType) for item in args) else None
 
 
-@argument_rule("dict-state", bounded=True)
+@argument_rule("dict-state")
 def _dict_state(use: Use, _context: Context) -> str | None:
     """What ``object.__reduce_ex__`` gives for a class without slots: attributes by name."""
     state = use.args[0] if use.args else None
@@ -68,7 +68,7 @@ def _exception_state(use: Use, context: Context) -> str | None:
     return _dict_state(use, context)
 
 
-@argument_rule("slots-state", bounded=True)
+@argument_rule("slots-state")
 def _slots_state(use: Use, _context: Context) -> str | None:
     """The same for a class with slots: ``(attributes or None, slots)``."""
     state = use.args[0] if use.args else None
@@ -79,7 +79,7 @@ def _slots_state(use: Use, _context: Context) -> str | None:
     return "the state is neither a dict of attributes nor a pair of dicts"
 
 
-@argument_rule("tuple-state", bounded=True)
+@argument_rule("tuple-state")
 def _tuple_state(use: Use, _context: Context) -> str | None:
     """The state of a Cython class: its fields. No global among them."""
     state = use.args[0] if use.args else None
@@ -88,7 +88,7 @@ def _tuple_state(use: Use, _context: Context) -> str | None:
     return "the state is not a tuple of data"
 
 
-@argument_rule("plain", bounded=True)
+@argument_rule("plain")
 def _plain(use: Use, context: Context) -> str | None:
     """Numbers, strings, bytes, None."""
     if not all(type(item) in _PLAIN for item in use.args):
@@ -207,7 +207,7 @@ _BASES = {
 }
 
 
-@argument_rule("reconstructor", bounded=True)
+@argument_rule("reconstructor")
 def _reconstructor(use: Use, _context: Context) -> str | None:
     """``copyreg._reconstructor(cls, base, state)``: ``base.__new__(cls, state)`` and ``base.__init__(obj, state)``.
 
@@ -229,7 +229,7 @@ def _reconstructor(use: Use, _context: Context) -> str | None:
     return f"the state is not a {base}"
 
 
-@argument_rule("newobj", bounded=True)
+@argument_rule("newobj")
 def _newobj(use: Use, _context: Context) -> str | None:
     """``copyreg.__newobj__(cls, *args)``: the construction of ``cls`` is judged as a use of its own."""
     return None if use.args and global_name(use.args[0]) else "the class is not a global"
@@ -268,7 +268,7 @@ def _unicode_error(use: Use, _context: Context) -> str | None:
     return "its positions do not lie inside its object"
 
 
-@argument_rule("integers", bounded=True)
+@argument_rule("integers")
 def _integers(use: Use, _context: Context) -> str | None:
     """Integers only."""
     return None if all(type(item) is int for item in use.args) else "an argument is not an integer"

@@ -75,7 +75,7 @@ def count_of(value: Any, context: Context) -> int | None:
     return count if isinstance(count, int) else None
 
 
-@argument_rule("ndarray-reconstruct", bounded=True)
+@argument_rule("ndarray-reconstruct")
 def _reconstruct(use: Use, context: Context) -> str | None:
     """``_reconstruct(ndarray, (0,), b"b")``: an empty array of an array class."""
     args = use.args
@@ -115,7 +115,7 @@ _PARTS = frozenset(
 _MASKED_PARTS = _PARTS | ARRAYS | SCALARS
 
 
-@argument_rule("ndarray-state", bounded=True)
+@argument_rule("ndarray-state")
 def _array_state(use: Use, context: Context) -> str | None:
     """``(1, shape, dtype, fortran, data)``, ``data`` being bytes, or a list of as many items as the shape has."""
     state = use.args[0]
@@ -211,7 +211,7 @@ def _check_numbers(kind: DType, count: int, data: Any, context: Context) -> str 
 _WRAPPER_KEYS = frozenset({"subclass", "shape", "order", "dtype", "allow_mmap", "numpy_array_alignment_bytes"})
 
 
-@argument_rule("array-wrapper", bounded=True)
+@argument_rule("array-wrapper")
 def _array_wrapper(use: Use, context: Context) -> str | None:
     """A joblib description of an array whose bytes follow the stream."""
     state = use.args[0]
@@ -234,7 +234,7 @@ def _array_wrapper(use: Use, context: Context) -> str | None:
 _SMALL = 64
 
 
-@argument_rule("array-scalar", bounded=True)
+@argument_rule("array-scalar")
 def _scalar(use: Use, context: Context) -> str | None:
     """``scalar(dtype, bytes)``; numpy compares the number of bytes with the item size of the dtype."""
     args = use.args
@@ -250,7 +250,7 @@ def _scalar(use: Use, context: Context) -> str | None:
     return "a scalar with objects has to be written as an array of one item and of the same dtype"
 
 
-@argument_rule("array-frombuffer", bounded=True)
+@argument_rule("array-frombuffer")
 def _frombuffer(use: Use, context: Context) -> str | None:
     """``_frombuffer(buffer, dtype, shape, order[, axes])``: a view of bytes of the stream, never of another object."""
     args = use.args

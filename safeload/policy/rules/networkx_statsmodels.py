@@ -48,7 +48,7 @@ def _holds_formula(state: dict[Any, Any]) -> str | None:
     return None
 
 
-@argument_rule("statsmodels-state", bounded=True)
+@argument_rule("statsmodels-state")
 def _statsmodels(use: Use, _context: Context) -> str | None:
     """Attributes by name, none of which holds a formula."""
     state = use.args[0] if use.args else None

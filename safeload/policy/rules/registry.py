@@ -12,27 +12,22 @@ if TYPE_CHECKING:
     from safeload.policy.decision import Context
     from safeload.program import Use
 
-__all__ = ["BOUNDED", "KEYWORDS", "RULES", "Check", "argument_rule", "has_names"]
+__all__ = ["KEYWORDS", "RULES", "Check", "argument_rule", "has_names"]
 
 Check = Callable[["Use", "Context"], "str | None"]
 
 RULES: dict[str, Check] = {}
-BOUNDED: set[Check] = set()
 KEYWORDS: set[Check] = set()
 
 
-def argument_rule(name: str, *, bounded: bool = False, keywords: bool = False) -> Callable[[Check], Check]:
+def argument_rule(name: str, *, keywords: bool = False) -> Callable[[Check], Check]:
     """Register a check under the name that packs use.
 
-    ``bounded``: of numbers it asks their types, and how they compare with each other and with bounds; of bytes their
-    type (and what a single one is). So what it says of the least and of the greatest numbers holds for those between them.
     ``keywords``: it judges keyword arguments; no other check is asked about a use that has some.
     """
 
     def register(check: Check) -> Check:
         RULES[name] = check
-        if bounded:
-            BOUNDED.add(check)
         if keywords:
             KEYWORDS.add(check)
         return check

@@ -158,7 +158,7 @@ def _spline(use: Use, context: Context) -> str | None:
 # ---------------------------------------------------------------- scikit-learn
 
 
-@argument_rule("estimator-state", bounded=True)
+@argument_rule("estimator-state")
 def _estimator(use: Use, _context: Context) -> str | None:
     """``BaseEstimator.__setstate__`` compares ``_sklearn_version``, may warn with it, and updates the dict."""
     state = use.args[0]
@@ -198,7 +198,7 @@ def _nodes(use: Use, context: Context) -> str | None:
     return None
 
 
-@argument_rule("tree", bounded=True)
+@argument_rule("tree")
 def _tree(use: Use, context: Context) -> str | None:
     """``Tree(n_features, n_classes, n_outputs)`` allocates ``n_outputs`` numbers: as many as ``n_classes`` has."""
     args = use.args
@@ -211,7 +211,7 @@ def _tree(use: Use, context: Context) -> str | None:
     return None
 
 
-@argument_rule("tree-state", bounded=True)
+@argument_rule("tree-state")
 def _tree_state(use: Use, context: Context) -> str | None:
     """Nodes and values are arrays of the pickle; the C code compares their dtypes and shapes, and copies them."""
     state = use.args[0]
