@@ -30,6 +30,8 @@ __all__ = [
     "Use",
     "as_dict",
     "global_name",
+    "is_nested_name",
+    "nested_name",
     "producer",
     "snapshot",
 ]
@@ -128,6 +130,19 @@ class Standin:
 def global_name(value: object) -> str | None:
     """The policy name of the global that ``value`` stands for, or ``None`` if it is not one."""
     return value.safeload_name if isinstance(value, StandinType) else None
+
+
+def is_nested_name(name: object) -> bool:
+    """Whether a name is one that a class in a class, or a method, is looked up by: a public identifier."""
+    return type(name) is str and name.isidentifier() and not name.startswith("_")
+
+
+def nested_name(owner: str, attribute: str) -> str:
+    """The policy name of an attribute of the global ``owner``: ``module:Outer.name``."""
+    if ":" in owner:
+        return f"{owner}.{attribute}"
+    module, _, outer = owner.rpartition(".")
+    return f"{module}:{outer}.{attribute}"
 
 
 def producer(value: object) -> str | None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from safeload.errors import FormatError
-from safeload.program import Keywords, Kind, Standin, StandinType
+from safeload.program import Keywords, Kind, Standin, StandinType, global_name, is_nested_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,6 +60,22 @@ class _ConstructingType(_RecordingType):
         cls._record(Kind.CALL, cls.safeload_name, args, result)
         cls._record(Kind.CONSTRUCT, args[0].safeload_name, args[1:], result)
         return result
+
+
+class _GetterType(_RecordingType):
+    """Metaclass of the stand-in for ``getattr``: of a global it is how protocols below 4 name what is nested in a class.
+
+    That is a reference to ``module:Outer.name``, and judged as one. Everything else that ``getattr`` returns is the result of a call.
+    """
+
+    _attribute: Callable[[str, str], Any]
+
+    def __call__(cls, *args: Any) -> Any:
+        owner = global_name(args[0]) if len(args) == 2 else None
+        if owner is None or not is_nested_name(args[1]):
+            return super().__call__(*args)
+        cls._record(Kind.CALL, cls.safeload_name, args)
+        return cls._attribute(owner, args[1])
 
 
 class _Recording(Standin):
@@ -187,21 +203,26 @@ class _Result(Standin):
         return made
 
 
-def make_standin(name: str, record: Callable[..., None], *, makes_classes: bool) -> type:
+def make_standin(
+    name: str, record: Callable[..., None], *, makes_classes: bool, attribute: Callable[[str, str], Any] | None = None
+) -> type:
     """The stand-in for the global ``name``.
 
     Args:
         name: the policy name.
         record: called with kind, name, arguments and target of every use.
         makes_classes: its calls may return classes.
+        attribute: the stand-in for a public attribute of a global; for the stand-in of ``getattr``.
     """
-    metaclass = _RecordingType
+    metaclass: type[_RecordingType] = _RecordingType
     if name in _CONSTRUCTORS:
         metaclass = _ConstructingType
     elif makes_classes:
         metaclass = _ClassMakerType
-    return metaclass(
-        "standin",
-        (_Recording,),
-        {"__slots__": (), "safeload_name": name, "safeload_producer": name, "_record": staticmethod(record)},
-    )
+    content: dict[str, Any] = {
+        "__slots__": (), "safeload_name": name, "safeload_producer": name, "_record": staticmethod(record),
+    }  # fmt: skip
+    if name == "builtins.getattr" and attribute is not None and not makes_classes:
+        metaclass = _GetterType
+        content["_attribute"] = staticmethod(attribute)
+    return metaclass("standin", (_Recording,), content)

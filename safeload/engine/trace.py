@@ -21,7 +21,19 @@ from safeload.engine.feed import CodeFeed
 from safeload.engine.respell import respell
 from safeload.engine.standins import Persistent, make_standin
 from safeload.errors import FormatError, LimitExceededError, SafeloadError
-from safeload.program import Frozen, Keywords, Kind, Members, Pairs, Standin, StandinType, Use, as_dict, snapshot
+from safeload.program import (
+    Frozen,
+    Keywords,
+    Kind,
+    Members,
+    Pairs,
+    Standin,
+    StandinType,
+    Use,
+    as_dict,
+    nested_name,
+    snapshot,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -214,7 +226,7 @@ class Tracer:
     def standin(self, name: str) -> type:
         """The stand-in for the global ``name`` (a policy name), without a use of it."""
         if name not in self._standins:
-            self._standins[name] = make_standin(name, self.record, makes_classes=self.makes_classes)
+            self._standins[name] = self._made(name)
         return self._standins[name]
 
     @property
@@ -325,8 +337,30 @@ class Tracer:
                 raise LimitExceededError(
                     f"the pickle imports more than max_globals={self.limits.max_globals:,} names", code="limit.globals"
                 )
-            self._standins[known] = make_standin(known, self.record, makes_classes=self.makes_classes)
+            self._standins[known] = self._made(known)
         return known
+
+    def _made(self, name: str) -> type:
+        return make_standin(name, self.record, makes_classes=self.makes_classes, attribute=self._attribute)
+
+    def _attribute(self, owner: str, name: str) -> type:
+        """The stand-in for what is nested in a global, which ``getattr`` names: as if protocol 4 had named it."""
+        known = nested_name(owner, name)
+        module, _, path = known.partition(":")
+        if len(known) > self.limits.max_global_name:
+            raise LimitExceededError(
+                f"a global's name is longer than max_global_name={self.limits.max_global_name:,}",
+                code="limit.global-name",
+            )
+        if known not in self._standins:
+            if len(self._standins) >= self.limits.max_globals:
+                raise LimitExceededError(
+                    f"the pickle imports more than max_globals={self.limits.max_globals:,} names", code="limit.globals"
+                )
+            self._standins[known] = self._made(known)
+        self.spellings[module, path] = known
+        self.record(Kind.REFERENCE, known)
+        return self._standins[known]
 
 
 class _Buffers:

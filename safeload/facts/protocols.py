@@ -8,13 +8,53 @@ object; what a class itself defines is asked of the class.
 
 from __future__ import annotations
 
-__all__ = ["PROTOCOLS", "TOLD", "is_special"]
+import operator
+import types
+
+__all__ = ["PROTOCOLS", "TOLD", "is_special", "is_taken"]
 
 
 def is_special(name: str) -> bool:
     """Whether a name is one of those that Python keeps for itself (``__reduce__``, ``__array_struct__``)."""
     return name.startswith("__") and name.endswith("__")
 
+
+def is_taken(name: str) -> bool:
+    """Whether the interpreter or a library asks *any* object for this special name; others are a class's own (``__immutable__``)."""
+    return name in _PYTHONS or name.startswith(_LIBRARIES)
+
+
+_PYTHONS = frozenset(
+    name
+    for kind in (
+        object, type, int, float, complex, str, bytes, bytearray, memoryview, list, tuple, dict, set, frozenset, range, slice,
+        BaseException, property, types.FunctionType, types.MethodType, types.ModuleType, types.GeneratorType, types.CoroutineType,
+        types.AsyncGeneratorType, types.CodeType, types.GenericAlias, operator,
+    )
+    for name in dir(kind)
+    if is_special(name)
+) | frozenset(
+    f"__{name}__"
+    for name in """
+    del enter exit aenter aexit await aiter anext next bool int float complex index bytes fspath copy deepcopy replace getnewargs
+    getnewargs_ex getinitargs getstate setstate reduce reduce_ex set_name get set delete missing length_hint buffer release_buffer
+    class_getitem mro_entries prepare instancecheck subclasscheck slots weakref wrapped signature text_signature annotations annotate
+    post_init dataclass_fields dataclass_params match_args attrs_attrs conform path file loader spec package builtins traceback cause
+    context suppress_context notes getattr getattribute setattr delattr getitem setitem delitem dir format hash repr str unicode nonzero
+    coerce cmp long hex oct div rdiv idiv radd rsub rmul rmatmul rtruediv rfloordiv rmod rdivmod rpow rlshift rrshift rand rxor ror round
+    trunc floor ceil reversed contains iter call new init init_subclass class bases mro name qualname module doc objclass self func
+    code globals closure defaults kwdefaults isabstractmethod abstractmethods orig_class orig_bases args origin parameters metadata
+    supertype forward_arg mpmath numpy_ufunc sizeof divmod divmod pow typing_subst unpacked methods members all version author
+    """.split()
+)  # fmt: skip
+# NumPy's, PyTorch's, Arrow's and others' protocols, addresses of memory among them; and what Cython keeps.
+_LIBRARIES = tuple(
+    f"__{name}"
+    for name in """
+    array cuda dlpack torch arrow dataframe jax numpy sklearn geo html rich ctypes c_ pyx hip sycl cupy tensor numba xpu mkl
+    typing sqlalchemy json partitioned
+    """.split()
+)
 
 # What is believed when it is data: ctypes passes it to a C function as an address, pandas takes an object of that kind for its own class.
 TOLD = frozenset({"_as_parameter_", "_typ"})

@@ -14,6 +14,7 @@ from safeload.errors import FormatError, PolicyError
 from safeload.pipeline.rebuild import compare_states, found_for, may_call
 from safeload.pipeline.stream import Source, census_of, decided, new_tracer
 from safeload.pipeline.verdict import COMPUTED_CLASS, Judgement
+from safeload.program import nested_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -152,8 +153,14 @@ class MemoTracer:
     def _decide_renamed(self, asked: str, found: Iterable[str]) -> None:
         """What the latest stream does with ``asked``, it does with what was found instead, in that stream or before."""
         uses = self._tracer.uses if self._tracer else ()
+        nested = nested_name(asked, "")
         for name in found:
-            self._decide_uses([use._replace(name=name) for use in uses if use.name == asked])
+            renamed = [use._replace(name=name) for use in uses if use.name == asked]
+            inner = nested_name(name, "")  # what getattr finds in it
+            renamed += [
+                use._replace(name=inner + use.name[len(nested) :]) for use in uses if use.name.startswith(nested)
+            ]
+            self._decide_uses(renamed)
 
     def _decide_uses(self, uses: list[Use]) -> None:
         from safeload.program import Program

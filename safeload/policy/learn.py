@@ -10,14 +10,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from safeload.policy.model import Permission, Policy, Rule
-from safeload.program import Kind
+from safeload.program import Kind, global_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
-    from safeload.program import Program
+    from safeload.program import Program, Use
 
-__all__ = ["entry_lines", "learn_from_programs", "learned_rule", "policy_of_names", "to_toml", "toml_string"]
+__all__ = [
+    "array_classes",
+    "entry_lines",
+    "learn_from_programs",
+    "learned_rule",
+    "policy_of_names",
+    "to_toml",
+    "toml_string",
+]
 
 _MET = "met by the guard, which sees names only"
 _REASON = "seen in an artifact that was given as known to be good"
@@ -30,7 +38,18 @@ def learn_from_programs(programs: Iterable[Program]) -> Policy:
         for kind, name in program.operations:
             if name and kind not in (Kind.CLASS_STATE, Kind.COMPUTED, Kind.PERSISTENT):
                 seen.setdefault(name, set()).add(kind)
+        for use in program.uses:
+            for name in array_classes(use):
+                seen.setdefault(name, set()).add(Kind.CONSTRUCT)
     return Policy([learned_rule(name, kinds) for name, kinds in seen.items()])
+
+
+def array_classes(use: Use) -> Iterator[str]:
+    """The class of which NumPy's ``_reconstruct`` makes an empty array: it is constructed, and no opcode says so."""
+    if use.kind is Kind.CALL and use.name.endswith("._reconstruct") and use.name.startswith("numpy.") and use.args:
+        name = global_name(use.args[0])
+        if name is not None:
+            yield name
 
 
 def policy_of_names(names: Iterable[str]) -> Policy:

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar
 
+from safeload.errors import PolicyError
 from safeload.program import Kind
 
 if TYPE_CHECKING:
@@ -198,12 +199,25 @@ class Policy:
 
     @classmethod
     def learn(cls, paths: Iterable[str | Path]) -> Policy:
-        """The smallest policy that allows artifacts known to be good. Review it before you use it."""
+        """The smallest policy that allows artifacts known to be good. Review it before you use it.
+
+        Raises:
+            PolicyError: there is evidence of harm, or something in them is refused whatever a policy says.
+        """
         from safeload.policy.learn import learn_from_programs
 
         if cls._tracer is None:
             raise RuntimeError("Policy.learn needs the analysis: import safeload instead of safeload.policy")
-        return learn_from_programs(cls._tracer(paths))
+        programs = list(cls._tracer(paths))
+        policy = learn_from_programs(programs)
+        for program in programs:
+            refused = policy.decide(program, persistent=True)
+            if refused:
+                reason = refused[0].message.partition(". If you know")[0]
+                raise PolicyError(
+                    f"nothing was learned, because no policy lets all of it in: {reason}", code=refused[0].rule_id
+                )
+        return policy
 
     @classmethod
     def set_tracer(cls, tracer: Callable[[Iterable[str | Path]], Iterable[Program]]) -> None:
@@ -259,6 +273,12 @@ class Policy:
     def rule(self, name: str) -> Rule | None:
         """The rule for a global, or ``None`` if the policy does not name it."""
         return self.rules.get(name)
+
+    def is_own(self, name: str) -> bool:
+        """Whether the application has allowed a global itself, and no shipped pack knows it."""
+        from safeload.policy.packs import packs_naming
+
+        return name in self.rules and not packs_naming(name)
 
     @property
     def extra(self) -> Mapping[str, Rule]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from safeload.facts.protocols import PROTOCOLS, TOLD, is_special
+from safeload.facts.protocols import PROTOCOLS, TOLD, is_special, is_taken
 from safeload.policy.members import flags_of, members_of
 from safeload.program import Kind, Standin, StandinType, global_name, producer
 
@@ -32,6 +32,8 @@ _HARMLESS: dict[str, frozenset[type]] = {
 }
 # The generic alias that typing writes into an instance of a generic class; nothing asks the instance for it.
 _ALIAS = "__orig_class__"
+# What a class with a __setstate__ of its own hands over whole; its keys are attributes as well.
+_DICT = "__dict__"
 
 # What makes something that can be called and is no class; of classes the packs' members tell. A persistent id stands for an object of
 # the application.
@@ -118,9 +120,10 @@ def _is_pairs(state: Standin) -> bool:
 
 def _check_dict(use: Use, state: dict[Any, Any], context: Context) -> str | None:
     owners, keys = _owners(use, context), tuple(state)
+    own = _is_own(use.name, context)
     known = context.key_sets.get((owners, keys))
     if known is None:
-        known = context.key_sets[owners, keys] = _suspects(owners, keys)
+        known = context.key_sets[owners, keys] = _suspects(owners, keys, own=own)
     if isinstance(known, str):
         return known
     for name in known.called:
@@ -131,10 +134,28 @@ def _check_dict(use: Use, state: dict[Any, Any], context: Context) -> str | None
         if isinstance(state[name], StandinType):
             return f"the state puts a global where the class has the property {name!r}"
     for name in known.special:
-        value = state[name]
-        if type(value) not in _HARMLESS.get(name, frozenset()) and not (name == _ALIAS and isinstance(value, Standin)):
-            return f"the state sets the special attribute {name!r}"
+        reason = _check_special(use, name, state[name], context, own=own)
+        if reason is not None:
+            return reason
     return None
+
+
+def _check_special(use: Use, name: str, value: Any, context: Context, *, own: bool) -> str | None:
+    """Why a state may not put ``value`` under a special name, or ``None``."""
+    if name == _DICT and own:
+        return _check_dict(use, value, context) if type(value) is dict else _NOT_TEXT
+    if name == _ALIAS and isinstance(value, Standin):
+        return None
+    admitted = type(value) in _HARMLESS[name] if name in _HARMLESS else name != _ALIAS and not _may_be_called(value)
+    return None if admitted else f"the state sets the special attribute {name!r}"
+
+
+def _is_own(name: str, context: Context) -> bool:
+    """Whether a class is one that the application has allowed itself, and no pack knows: it may have special names of its own.
+
+    pydantic's models have ``__pydantic_fields_set__`` and hand their ``__dict__`` over, yacs' nodes have ``__immutable__``.
+    """
+    return context.policy.is_own(name)
 
 
 def _owners(use: Use, context: Context) -> tuple[str, ...]:
@@ -146,7 +167,7 @@ def _owners(use: Use, context: Context) -> tuple[str, ...]:
     return (use.name, *given)
 
 
-def _suspects(owners: tuple[str, ...], keys: tuple[Any, ...]) -> Suspects | str:
+def _suspects(owners: tuple[str, ...], keys: tuple[Any, ...], *, own: bool) -> Suspects | str:
     """Which keys of a state matter, or why it is refused whatever their values are."""
     if any(type(key) is not str for key in keys):
         return _NOT_TEXT
@@ -154,7 +175,8 @@ def _suspects(owners: tuple[str, ...], keys: tuple[Any, ...]) -> Suspects | str:
         told = key in TOLD and not (
             key == "_typ" and owners[0].startswith("pandas.")
         )  # frames of old versions write it
-        if told or (is_special(key) and key not in _HARMLESS and key != _ALIAS):
+        admitted = own and (key == _DICT or not is_taken(key))
+        if told or (is_special(key) and key not in _HARMLESS and key != _ALIAS and not admitted):
             return f"the state sets the special attribute {key[:40]!r}"
     methods, properties = _members(owners)
     return Suspects(

@@ -13,7 +13,7 @@ from types import GetSetDescriptorType, MemberDescriptorType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from safeload.errors import PolicyError
-from safeload.facts.protocols import PROTOCOLS
+from safeload.facts.protocols import PROTOCOLS, TOLD, is_special
 from safeload.program import Kind, Standin, StandinType, global_name, producer
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["check_states"]
 
 _EXCEPTION_STATE = BaseException.__setstate__
+_EXCEPTION_ARGS = BaseException.__dict__["args"]
+_PLAIN = frozenset({int, float, complex, str, bytes, bool, type(None)})
 _DICTS = (dict, tuple)
 _PERSISTENT = "persistent-id"  # an object of the application
 
@@ -92,11 +94,18 @@ class _Check:
             self._object(use, part)
 
     def _attributes(self, use: Use, state: dict[Any, Any], *, one_by_one: bool) -> None:
+        inner = state.get("__dict__")
+        if type(inner) is dict:  # a class that sets its own state makes attributes of them
+            self._attributes(use, inner, one_by_one=one_by_one)
         keys = tuple(state)
         owner = use.name if isinstance(self._find(use.name), type) else id(use.target)
         known = self._known.get((owner, keys, one_by_one))
         if known is None:
             known = self._known[owner, keys, one_by_one] = self._suspects(use, keys, one_by_one=one_by_one)
+        if "args" in state and any(_looked_up(cls, "args") is _EXCEPTION_ARGS for cls in self._classes(use)):
+            args = state["args"]  # setting them makes a tuple of anything, a range for one
+            if type(args) is not tuple or not _PLAIN.issuperset(map(type, args)):
+                _refuse(use.name, "args", "sets the arguments of an exception to more than plain data")
         if known.computed:
             _refuse(use.name, known.computed[0], "sets what the class computes itself")
         for name in known.called:
@@ -132,7 +141,7 @@ class _Check:
                 value = _looked_up(cls, key)
                 if _is_method(value):
                     called[key] = None
-                elif each and _is_computed(value):
+                elif each and _is_computed(value) and value is not _EXCEPTION_ARGS:
                     computed[key] = None
         return _Suspects(tuple(called), tuple(computed))
 
@@ -157,8 +166,12 @@ class _Check:
             return
         if not isinstance(found, type) and self._may_be_called(name) is not None:
             return  # a function of a pack
-        if any(each.target is state and each.kind is not Kind.STATE and each.args for each in self._uses):
-            _refuse(use.name, "", "is an instance of a subclass of dict or tuple, and its keys cannot be seen")
+        items = [each for each in self._uses if each.target is state and each.kind is not Kind.STATE and each.args]
+        for each in items:
+            pairs: Any = each.args[1] if each.kind is Kind.ITEMS and each.args[0] == "setitem" else None
+            if type(pairs) is not dict or any(is_special(key) or key in TOLD for key in pairs):
+                _refuse(use.name, "", "is an instance of a subclass of dict or tuple, and its keys cannot be seen")
+            self._attributes(use, pairs, one_by_one=False)
 
 
 def _looked_up(cls: type, name: Any) -> Any:

@@ -13,7 +13,18 @@ from typing import TYPE_CHECKING
 
 from safeload.policy.rules.containers import copies_text
 from safeload.policy.rules.registry import argument_rule
-from safeload.program import Frozen, Keywords, Members, Pairs, Standin, StandinType, global_name, producer
+from safeload.program import (
+    Frozen,
+    Keywords,
+    Members,
+    Pairs,
+    Standin,
+    StandinType,
+    global_name,
+    is_nested_name,
+    nested_name,
+    producer,
+)
 
 if TYPE_CHECKING:
     from safeload.policy.decision import Context
@@ -63,8 +74,10 @@ def _dict_state(use: Use, _context: Context) -> str | None:
 def _exception_state(use: Use, context: Context) -> str | None:
     """The same for an exception, whose ``args`` are not an attribute: setting them makes a tuple of anything, a range for one."""
     state = use.args[0] if use.args else None
-    if type(state) is dict and "args" in state:
-        return "the state sets the arguments of an exception"
+    if type(state) is dict and "args" in state:  # as AttributeError's has from Python 3.12 on
+        args = state["args"]
+        if type(args) is not tuple or any(type(item) not in _PLAIN for item in args):
+            return "the state sets the arguments of an exception to more than numbers and text"
     return _dict_state(use, context)
 
 
@@ -161,6 +174,8 @@ def _factory(use: Use, context: Context) -> str | None:
     args = use.args
     if not args or (len(args) == 1 and args[0] is None):
         return None
+    if len(args) == 1 and isinstance(args[0], Standin) and producer(args[0]) == "functools.partial":
+        return None  # judged by the rule of partials
     name = global_name(args[0]) if len(args) == 1 else None
     if name is None:
         return "the default factory is not a global"
@@ -258,14 +273,25 @@ def _zone_key(use: Use, context: Context) -> str | None:
 
 
 @argument_rule("unicode-error")
-def _unicode_error(use: Use, _context: Context) -> str | None:
+def _unicode_error(use: Use, context: Context) -> str | None:
     """``UnicodeDecodeError(encoding, object, start, end, reason)``; the one for translation has no encoding."""
     args = use.args[1:] if use.name.endswith(("DecodeError", "EncodeError")) else use.args
-    if len(args) == 4 and type(args[0]) in (str, bytes) and type(args[1]) is int and type(args[2]) is int:
-        inside = 0 <= args[1] <= args[2] <= len(args[0])
+    size = _length(args[0], context) if args else None
+    if len(args) == 4 and size is not None and type(args[1]) is int and type(args[2]) is int:
+        inside = 0 <= args[1] <= args[2] <= size
         if inside and all(type(text) is str for text in (use.args[0], args[3])):
             return None
     return "its positions do not lie inside its object"
+
+
+def _length(value: object, context: Context) -> int | None:
+    """How long text or bytes are; bytes of protocols 0-2 are one for each character that is encoded."""
+    if type(value) is str or type(value) is bytes:
+        return len(value)
+    if not isinstance(value, Standin) or producer(value) != "_codecs.encode":
+        return 0 if producer(value) == "builtins.bytes" else None
+    texts = [use.args[0] for use in context.content_of(value) if use.args]
+    return len(texts[0]) if len(texts) == 1 and type(texts[0]) is str else None
 
 
 @argument_rule("integers")
@@ -296,11 +322,15 @@ def _slice(use: Use, _context: Context) -> str | None:
 
 @argument_rule("pinned-getattr")
 def _getattr(use: Use, context: Context) -> str | None:
-    """``getattr(cls, name)`` for listed pairs only, and the bound ``_entropy`` of scipy's discrete distributions."""
+    """``getattr(cls, name)`` for listed pairs and for what the policy names as ``module:cls.name``, and the bound ``_entropy`` of scipy's discrete distributions."""
     args = use.args
     if len(args) == 2 and type(args[1]) is str:
-        if (global_name(args[0]), args[1]) in _ATTRIBUTES:
+        owner = global_name(args[0])
+        if (owner, args[1]) in _ATTRIBUTES:
             return None
+        if owner is not None and is_nested_name(args[1]):
+            nested = nested_name(owner, args[1])  # the trace has a reference to it, which is judged by itself
+            return None if context.policy.rule(nested) else f"{nested} is not allowed"
         maker = producer(args[0]) or ""
         if args[1] == "_entropy" and maker.startswith(_DISCRETE) and context.policy.rule(maker):
             context.bound_methods = True

@@ -242,23 +242,42 @@ _PARTIALS = frozenset({"sklearn.utils.validation.check_array"})
 
 
 @argument_rule("partial")
-def _partial(use: Use, _context: Context) -> str | None:
-    """``functools.partial(check_array)``; a partial of anything else would be a call prepared by the pickle."""
+def _partial(use: Use, context: Context) -> str | None:
+    """``functools.partial(check_array)``, or of what the policy lets be called; another would be a call prepared by the pickle."""
     args = use.args
-    if len(args) == 1 and global_name(args[0]) in _PARTIALS:
+    if len(args) == 1 and may_be_partial(global_name(args[0]), context):
         return None
-    return "only a partial of check_array is harmless"
+    return _NO_PARTIAL
 
 
 @argument_rule("partial-state")
-def _partial_state(use: Use, _context: Context) -> str | None:
+def _partial_state(use: Use, context: Context) -> str | None:
     """``(function, args, keywords, dict)``."""
     state = use.args[0]
-    if type(state) is not tuple or len(state) != 4 or global_name(state[0]) not in _PARTIALS:
-        return "only a partial of check_array is harmless"
-    if type(state[1]) is not tuple or not has_names(state[2]) or state[3] not in (None, {}):
+    if type(state) is not tuple or len(state) != 4 or not may_be_partial(global_name(state[0]), context):
+        return _NO_PARTIAL
+    if type(state[1]) is not tuple or not has_names(state[2]) or (state[3] is not None and len(state[3])):
         return "the partial's state is malformed"
-    return None
+    if global_name(state[0]) in _PARTIALS:
+        return None
+    held = (*state[1], *(state[2].values() if type(state[2]) is dict else ()))
+    return None if all(type(item) in _FIXED or isinstance(item, StandinType) for item in held) else _NO_DATA
+
+
+_FIXED = frozenset({int, float, complex, str, bytes, bool, type(None)})
+_NO_DATA = "an argument that the partial fixes is neither a number, text nor a global"
+_NO_PARTIAL = "its function is not one that the policy lets be called; if it is harmless, allow it with call = true"
+# Types that whoever calls the partial may as well call himself.
+_CALLED = frozenset(
+    f"builtins.{name}"
+    for name in ("bool", "complex", "dict", "float", "frozenset", "int", "list", "set", "str", "tuple")
+) | frozenset(f"collections.{name}" for name in ("Counter", "OrderedDict", "defaultdict", "deque"))
+
+
+def may_be_partial(name: str | None, context: Context) -> bool:
+    """Whether arguments of the global may be fixed: the pickle prepares a call that its user makes."""
+    rule = context.policy.rule(name) if name else None
+    return name in _PARTIALS or (rule is not None and (name in _CALLED or rule.call is True))
 
 
 @argument_rule("number")
