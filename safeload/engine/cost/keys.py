@@ -147,7 +147,11 @@ class Keys:
             if depth > deepest:
                 too_deep(depth, deepest)
             if not flags & OPAQUE:
-                known.append(self._hashable(key) if flags & FROZEN else key)
+                if flags & FROZEN:
+                    self.account.spend(total)  # before anything is made of it
+                    total = 0
+                    key = self._hashable(key)  # noqa: PLW2901
+                known.append(key)
                 weights.append(weight)
                 continue
             opaque.append(key)
@@ -181,15 +185,16 @@ class Keys:
     def _hashable(self, key: Any) -> Any:
         """``key`` as an object that hashes like the real one; its depth and weight are known to be small.
 
-        A frozenset keeps its hash, so each of them is made once, however many keys it is part of.
+        Each tuple and frozenset is made once, however many keys it is part of: copies of a part that is shared over and over take
+        gigabytes, and a frozenset keeps its hash.
         """
-        if type(key) is tuple:
-            return tuple([self._hashable(part) for part in key])
-        if type(key) is not Frozen:
+        kind = type(key)
+        if kind is not tuple and kind is not Frozen:
             return key
         made = self._frozen.get(id(key))
         if made is None:
-            made = self._frozen[id(key)] = frozenset([self._hashable(part) for part in key])
+            parts = [self._hashable(part) for part in key]
+            made = self._frozen[id(key)] = tuple(parts) if kind is tuple else frozenset(parts)
         return made
 
     def _unknown(self, keys: list[Any], *, by_stream: bool) -> None:

@@ -23,6 +23,7 @@ __all__ = [
     "NUMBERS",
     "OPAQUE",
     "OPEN",
+    "OPEN_MUTABLE",
     "SCALARS",
     "SIZED",
     "SMALL_DICT",
@@ -79,7 +80,10 @@ FLAGS: Final[dict[type, int]] = {
 # time), its depth (levels of what can be hashed: tuples, frozensets, what calls made; lists, dicts and sets add none), its levels of
 # objects that calls made, and its flags. A plain tuple, because thousands are made in a load.
 Weight = tuple[int, int, int, int]
-OPEN: Final = (0, 0, 0, 0)  # of a value that is being summed up: an edge to it closes a cycle, and does not count
+# Of a value that is being summed up: an edge to it closes a cycle, and does not count. A tuple comes back to itself only through what
+# has no hash or what a call made, so what holds it is no key whose hash is known.
+OPEN: Final = (0, 0, 0, OPAQUE)
+OPEN_MUTABLE: Final = (0, 0, 0, MUTABLE)
 # What stands for the weight of an object whose call was not noted: see Scales.given.
 LIGHT_OBJECT: Final = (8, 1, 1, OPAQUE)
 _LIGHT_ARGUMENTS: Final = 4

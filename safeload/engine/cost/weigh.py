@@ -30,6 +30,7 @@ from safeload.engine.cost.values import (
     MUTABLE,
     OPAQUE,
     OPEN,
+    OPEN_MUTABLE,
     SMALL_DICT,
     STEPS,
     TEXT,
@@ -213,14 +214,14 @@ class Scales:
             value = path[-1]
             place = id(value)
             state = known.get(place)
-            if state is not None and state is not OPEN:
+            if state is not None and state is not OPEN and state is not OPEN_MUTABLE:
                 path.pop()
                 continue
             parts = self._parts(value)
             missing: list[Any] = []
             weight, depth, levels, flags = self._sum_known(parts, missing)
             if missing and state is None:
-                known[place] = OPEN
+                known[place] = OPEN_MUTABLE if FLAGS.get(type(value)) == MUTABLE else OPEN
                 path += missing
                 continue
             kind = type(value)
