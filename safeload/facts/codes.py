@@ -33,6 +33,12 @@ _ROWS = (
     ("format.malformed", "read", "medium", "not a well-formed artifact of the format that it begins as"),
     ("format.empty", "read", "medium", "there are no bytes"),
     ("format.truncated", "read", "medium", "it ends before it is complete"),
+    (
+        "format.damaged",
+        "read",
+        "medium",
+        "its bytes tell that something happened to it: a web page, text line ends, another encoding",
+    ),
     ("format.trailing", "read", "medium", "something follows that does not belong to it"),
     ("format.text", "read", "medium", "a string is not in the encoding that it is read with"),
     ("format.encoding", "analyse", "info", "strings of Python 2 that are not ASCII: name the encoding when loading"),

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from safeload.findings import Finding, Severity, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
-__all__ = ["program_finding"]
+__all__ = ["program_finding", "unfinished_finding"]
 
 _WHAT = {
     "pt2": "a torch.export archive: torch.export.load evaluates expressions that stand in its JSON",
@@ -42,3 +42,17 @@ def program_finding(names: Iterable[str]) -> Finding | None:
         return None
     message = f"{_WHAT[kind]}. safeload does not judge that and does not load it; load single files of it with member="
     return Finding("format.unsupported", Severity.MEDIUM, message, verdict=Verdict.SKIPPED)
+
+
+def unfinished_finding(names: Sequence[str]) -> Finding | None:
+    """What is to be said of an archive that ``torch.save`` has begun and not ended: its marks are there, the pickle is not."""
+    root = names[0].partition("/")[0] if names else ""
+    own = {name[len(root) + 1 :] for name in names if name.startswith(f"{root}/")}
+    if (
+        not root
+        or {"data.pkl", "constants.pkl"} & own
+        or not (".data/serialization_id" in own or {"version", "byteorder"} <= own)
+    ):
+        return None
+    message = "a PyTorch file whose saving did not end: data.pkl is missing. Save it again, or fetch the complete file"
+    return Finding("format.truncated", Severity.MEDIUM, message, verdict=Verdict.MALFORMED)

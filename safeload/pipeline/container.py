@@ -17,6 +17,7 @@ from safeload.findings import Finding, Severity, Verdict
 from safeload.formats.archives import member_finding
 from safeload.formats.base import SplitRequest, Stream
 from safeload.formats.containers import detect, formats
+from safeload.formats.damage import diagnose
 from safeload.formats.detect import HEAD, is_pickle_head, is_torch_legacy
 from safeload.limits import Spending
 from safeload.pipeline.joblib.walk import judge_arrays
@@ -211,7 +212,9 @@ class ContainerWalk:
             examined.findings += lenient_findings(examined.blob) or [_LENIENT]
         elif isinstance(error, FormatError) or not self._look.comes_so_far(error):
             examined.container = "unknown"
-            examined.findings.append(no_artifact("is not an artifact of a format that safeload knows"))
+            diagnosis = diagnose(examined.blob.head(HEAD))
+            known = "" if diagnosis is None else f": {diagnosis.message}"
+            examined.findings.append(no_artifact(f"is not an artifact of a format that safeload knows{known}"))
         else:
             examined.fail(error)
 

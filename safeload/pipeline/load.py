@@ -21,7 +21,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from safeload.errors import FormatError
+from safeload.errors import FormatError, LimitExceededError
 from safeload.formats.detect import HEAD, is_pickle_head
 from safeload.pipeline.known_clean import MAX_BYTES
 from safeload.pipeline.request import check_size, no_parts
@@ -198,7 +198,7 @@ def _loaded(artifact: _Artifact, request: ReadRequest, operation: Operation) -> 
         head = bytes((artifact.source.data if artifact.source is not None else artifact.data)[:HEAD])
         try:
             return _load_pickle(artifact, operation)
-        except FormatError as error:
+        except (FormatError, LimitExceededError) as error:
             if signed:  # its envelope says that it is a pickle
                 raise
             if not has_arrays(error):

@@ -13,11 +13,14 @@ that raised could be kept from reporting the next file by a broken one.
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from safeload.errors import FormatError, PolicyError, SafeloadError
 from safeload.findings import Finding, Report, Severity, Verdict
 from safeload.formats.base import WHOLE
+from safeload.formats.damage import diagnose, is_model_name
+from safeload.formats.detect import HEAD
 from safeload.pipeline.container import ContainerWalk
 from safeload.pipeline.request import JudgeOptions, check_size
 from safeload.pipeline.sequence import broken_judgement, finding_of, judged_stream
@@ -70,6 +73,9 @@ def _scan_file(file: Any, path: str, request: ReadRequest, operation: Operation)
         # A small file is read once, and not a piece for each format that looks at it.
         looked_at = blob.kept() if blob.size <= _SMALL else blob
         report = _scan_blob(looked_at, path, request, operation)
+        name = path or getattr(file, "name", "")
+        if report.is_no_artifact and isinstance(name, str) and is_model_name(name):
+            report = _damaged(report, looked_at)
         blob.unchanged()
     except SafeloadError as error:
         return _report_of_error(error, path=path)
@@ -92,6 +98,15 @@ def _scan_blob(blob: Blob, path: str, request: ReadRequest, operation: Operation
     if operation.recording:
         operation.set(verdict=report.verdict, findings=report.findings, container=report.container)
     return report
+
+
+def _damaged(report: Report, blob: Blob) -> Report:
+    """The report of what is called like a model and is none: malformed, if its bytes tell what happened to it."""
+    diagnosis = diagnose(blob.head(HEAD))
+    if diagnosis is None or not diagnosis.damaged:
+        return report
+    finding = Finding("format.damaged", Severity.MEDIUM, diagnosis.message, verdict=Verdict.MALFORMED)
+    return replace(report, verdict=Verdict.MALFORMED, findings=(finding,))
 
 
 def _scan_envelope(data: bytes, request: ReadRequest, operation: Operation, facts: dict[str, Any]) -> Report:

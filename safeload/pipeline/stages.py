@@ -136,3 +136,10 @@ def refuse_container(head: bytes, error: Exception) -> None:
             f"this is a {container} file, not a pickle; load it with safeload.load(path) or safeload.loads(data)",
             code="format.unsupported",
         ) from error
+    from safeload.formats.damage import diagnose  # only for what was refused
+
+    diagnosis = diagnose(head)
+    if diagnosis is not None:
+        raise FormatError(
+            diagnosis.message, code="format.damaged" if diagnosis.damaged else "format.unsupported"
+        ) from error

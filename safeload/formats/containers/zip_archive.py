@@ -12,7 +12,7 @@ from safeload.findings import Finding, Severity, Verdict
 from safeload.formats.archives import ArchiveSplit, chosen
 from safeload.formats.base import GENERIC, NO, SPECIFIC, Member
 from safeload.formats.detect import HEAD, is_zip, looks_like_pickle_head
-from safeload.formats.programs import program_finding
+from safeload.formats.programs import program_finding, unfinished_finding
 from safeload.source.blob import MemoryBlob
 
 if TYPE_CHECKING:
@@ -81,6 +81,9 @@ def _of_the_whole(reader: ZipReader) -> tuple[Finding, ...]:
     """What the archive is to a loader of its own; nothing for one that only holds files."""
     if _is_skops(reader):
         return (Finding("format.unsupported", Severity.MEDIUM, _SKOPS, verdict=Verdict.SKIPPED),)
+    unfinished = unfinished_finding([entry.name for entry in reader.files])
+    if unfinished is not None:
+        return (unfinished,)
     program = program_finding(entry.name for entry in reader.files)
     return () if program is None else (program,)
 
