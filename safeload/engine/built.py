@@ -99,13 +99,13 @@ class _Builder(pickle.Unpickler):
         if tag == tags.SET_ITEMS:
             return self._put(payload[0], payload[1], dict)
         if tag == tags.EMPTY_DICT:
-            return self._new({}, Pairs())
+            return {}
         if tag == tags.SET_ITEM:
             return self._put(payload[0], payload[1:], dict)
         if tag == tags.DICT:
-            return self._put(self._new({}, Pairs()), payload, dict)
+            return self._put({}, payload, dict)
         if tag == tags.EMPTY_SET:
-            return self._new(set(), Members())
+            return set()
         if tag == tags.ADD_ITEMS:
             return self._put(payload[0], payload[1], set)
         if tag == tags.FROZENSET:
@@ -115,18 +115,18 @@ class _Builder(pickle.Unpickler):
             return bytearray(payload)
         raise FormatError("a stream of pure data makes an object", code="policy.disagreement")
 
-    def _new(self, made: Any, held: Pairs) -> Any:
-        self.pending[id(made)] = made, held
-        return made
-
     def _put(self, target: Any, items: Any, kind: type) -> Any:
-        if type(target) is not kind:
-            if items:
-                raise FormatError(
-                    "the pickle assigns items to what is no dict, or adds them to no set", code="format.set-item"
-                )
+        """Keep what belongs into a dict or a set. One that stays empty, as millions may, takes nothing more."""
+        if not items:
             return target
+        if type(target) is not kind:
+            raise FormatError(
+                "the pickle assigns items to what is no dict, or adds them to no set", code="format.set-item"
+            )
         if kind is dict and len(items) % 2:
             raise FormatError("not a well-formed pickle: odd number of items for SETITEMS")
-        self.pending[id(target)][1].take(items)
+        known = self.pending.get(id(target))
+        if known is None:
+            known = self.pending[id(target)] = target, Pairs() if kind is dict else Members()
+        known[1].take(items)
         return target

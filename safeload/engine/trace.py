@@ -395,7 +395,9 @@ class _TracingUnpickler(pickle.Unpickler):
         super().__init__(file, encoding=encoding, errors=errors, buffers=buffers)
         self._tracer = tracer
         self._named = named
-        self._made = tracer.scales.made  # what hashes, as it is made or gets more
+        self._made = (
+            tracer.scales.made
+        )  # what hashes: dicts and sets when they get their first items, or more than those of an earlier stream
         self._batches: dict[int, Any] = {}
         self.goes_on = False  # whether the memo has objects of an earlier stream, which were weighed with that one
 
@@ -411,9 +413,7 @@ class _TracingUnpickler(pickle.Unpickler):
             target, items = payload
             return self._set_items(target, items)
         if tag == tags.EMPTY_DICT:
-            made = Pairs()
-            self._made.append(made)
-            return made
+            return Pairs()
         if tag == tags.SET_ITEM:
             target, *items = payload
             return self._set_items(target, items)
@@ -421,27 +421,24 @@ class _TracingUnpickler(pickle.Unpickler):
 
     def _rare(self, payload: Any, tag: int) -> Any:
         """The respelled opcodes that common streams hardly use."""
-        made: Any
         if tag == tags.BYTES:
             return memoryview(payload)
         if tag == tags.DICT:
-            made = Pairs()
-            self._made.append(made)
-            return self._set_items(made, payload)
+            return self._set_items(Pairs(), payload)
         if tag == tags.EMPTY_SET:
-            made = Members()
-        elif tag == tags.FROZENSET:
+            return Members()
+        if tag == tags.FROZENSET:
             made = Frozen(payload)
-        elif tag == tags.ADD_ITEMS:
+            if made:
+                self._made.append(made)
+            return made
+        if tag == tags.ADD_ITEMS:
             return self._add_items(*payload)
-        elif tag == tags.NEW_WITH_KEYWORDS:
+        if tag == tags.NEW_WITH_KEYWORDS:
             return _new(*payload)
-        elif tag == tags.PERSISTENT:
+        if tag == tags.PERSISTENT:
             return self._persistent(payload)
-        else:
-            raise FormatError("not a well-formed pickle: a persistent id that no stream can have")
-        self._made.append(made)
-        return made
+        raise FormatError("not a well-formed pickle: a persistent id that no stream can have")
 
     def _set_items(self, target: Any, items: list[Any]) -> Any:
         if type(target) is Pairs:
@@ -453,9 +450,9 @@ class _TracingUnpickler(pickle.Unpickler):
                     "what was judged",
                     code="format.set-item",
                 )
-            target += items
-            if self.goes_on:
+            if items and (not target or self.goes_on):
                 self._made.append(target)
+            target += items
         elif not items:
             return target
         elif len(items) % 2 or not _answers(target):
@@ -470,9 +467,9 @@ class _TracingUnpickler(pickle.Unpickler):
 
     def _add_items(self, target: Any, items: tuple[Any, ...]) -> Any:
         if type(target) is Members:
-            target += items
-            if self.goes_on:
+            if items and (not target or self.goes_on):
                 self._made.append(target)
+            target += items
         elif not items:
             return target
         elif not _answers(target):
