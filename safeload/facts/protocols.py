@@ -32,19 +32,19 @@ _PYTHONS = frozenset(
         types.AsyncGeneratorType, types.CodeType, types.GenericAlias, operator,
     )
     for name in dir(kind)
-    if is_special(name)
+    if is_special(name) and name != "__file__"  # of the module operator; an object may say which file it is from
 ) | frozenset(
     f"__{name}__"
     for name in """
     del enter exit aenter aexit await aiter anext next bool int float complex index bytes fspath copy deepcopy replace getnewargs
     getnewargs_ex getinitargs getstate setstate reduce reduce_ex set_name get set delete missing length_hint buffer release_buffer
     class_getitem mro_entries prepare instancecheck subclasscheck slots weakref wrapped signature text_signature annotations annotate
-    post_init dataclass_fields dataclass_params match_args attrs_attrs conform path file loader spec package builtins traceback cause
+    post_init dataclass_fields dataclass_params match_args attrs_attrs conform path loader spec package builtins traceback cause
     context suppress_context notes getattr getattribute setattr delattr getitem setitem delitem dir format hash repr str unicode nonzero
     coerce cmp long hex oct div rdiv idiv radd rsub rmul rmatmul rtruediv rfloordiv rmod rdivmod rpow rlshift rrshift rand rxor ror round
     trunc floor ceil reversed contains iter call new init init_subclass class bases mro name qualname module doc objclass self func
     code globals closure defaults kwdefaults isabstractmethod abstractmethods orig_class orig_bases args origin parameters metadata
-    supertype forward_arg mpmath numpy_ufunc sizeof divmod divmod pow typing_subst unpacked methods members all version author
+    supertype forward_arg mpmath numpy_ufunc sizeof divmod divmod pow typing_subst unpacked methods members all
     """.split()
 )  # fmt: skip
 # NumPy's, PyTorch's, Arrow's and others' protocols, addresses of memory among them; and what Cython keeps.

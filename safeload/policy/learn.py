@@ -41,6 +41,8 @@ def learn_from_programs(programs: Iterable[Program]) -> Policy:
         for use in program.uses:
             for name in array_classes(use):
                 seen.setdefault(name, set()).add(Kind.CONSTRUCT)
+            for name in later_calls(use):
+                seen.setdefault(name, set()).add(Kind.CALL)
     return Policy([learned_rule(name, kinds) for name, kinds in seen.items()])
 
 
@@ -50,6 +52,18 @@ def array_classes(use: Use) -> Iterator[str]:
         name = global_name(use.args[0])
         if name is not None:
             yield name
+
+
+def later_calls(use: Use) -> Iterator[str]:
+    """What the object will call for whoever uses it: the factory of a defaultdict, the function of a partial. Built-in types need no word."""
+    called: object = None
+    if use.kind is Kind.CALL and use.name == "collections.defaultdict" and use.args:
+        called = use.args[0]
+    elif use.kind is Kind.STATE and use.name == "functools.partial" and type(use.args[0]) is tuple and use.args[0]:
+        called = use.args[0][0]
+    name = global_name(called)
+    if name is not None and not name.startswith(("builtins.", "collections.")):
+        yield name
 
 
 def policy_of_names(names: Iterable[str]) -> Policy:

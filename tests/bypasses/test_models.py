@@ -150,6 +150,13 @@ def test_a_model_of_xgboost_passes() -> None:
     assert safeload.scan(booster(model()), policy=["data", "xgboost"]).verdict == "clean"
 
 
+def test_flags_of_old_versions_pass() -> None:
+    """XGBoost 1.0 to 1.5 wrote the directions as truth values; only those, and all of them."""
+    old = safeload.scan(booster(model(default_left=[True])), policy=["data", "xgboost"])
+    assert old.verdict == "clean"
+    assert "malformed" in reason(booster(model(base_weights=[True])), "xgboost")
+
+
 MODELS = [
     {"left_children": [5]},
     {"left_children": ["0"]},
@@ -159,6 +166,8 @@ MODELS = [
     {"split_indices": [3]},
     {"split_conditions": []},
     {"split_conditions": [None]},
+    {"default_left": [True, 1]},
+    {"default_left": []},
     {"split_type": [2]},
     {"id": 1},
     {"id": "0"},

@@ -92,7 +92,8 @@ def _ints(value: Any, size: int | None, low: int, high: int, what: str) -> Any:
 
 def _numbers(value: Any, size: int, what: str) -> None:
     if type(value) is list:
-        _require(all(type(item) in (int, float) for item in value), f"{what} are not numbers")
+        flags = what == "default_left" and all(type(item) is bool for item in value)  # as XGBoost 1.0 to 1.5 wrote them
+        _require(flags or all(type(item) in (int, float) for item in value), f"{what} are not numbers")
     else:
         _require(type(value) is array, f"{what} are not numbers")
     _require(len(value) == size, f"there are not as many {what} as there should be")

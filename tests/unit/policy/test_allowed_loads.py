@@ -59,7 +59,9 @@ def values(mod: Any) -> dict[str, tuple[Any, tuple[str, ...]]]:
     model, node, config = mod.Model(), mod.Node(a=0.1), mod.Outer.Config()
     model.a = 1
     config.b = "x"
-    node.__dict__.update(__immutable__=True, __deprecated_keys__=set(), __renamed_keys__={}, __new_allowed__=False)
+    node.__dict__.update(
+        __file__="a.csv", __immutable__=True, __deprecated_keys__=set(), __renamed_keys__={}, __new_allowed__=False
+    )
     return {
         "a dict in the state": (model, ("Model",)),
         "special names of a class of its own": (node, ("Node",)),
@@ -144,6 +146,16 @@ def test_partials_of_what_may_be_called(mod: Any, tmp_path: Path) -> None:
             data, policy=safeload.Policy.packs("sklearn").allow(f"{NAME}:Outer.method").allow(f"{NAME}.Outer")
         )
     assert gives_callables("functools.partial") is True
+
+
+def test_what_an_object_calls_later_is_learned(mod: Any, tmp_path: Path) -> None:
+    """The factory of a defaultdict and the function of a partial of the application: named as calls, for whoever reviews the policy."""
+    for number, value in enumerate((collections.defaultdict(mod.Outer), functools.partial(mod.Outer, 1))):
+        path = tmp_path / f"{number}.pkl"
+        path.write_bytes(pickle.dumps(value))
+        policy = safeload.Policy.learn([path])
+        assert policy.rules[f"{NAME}.Outer"].call is True
+        assert type(safeload.load(path, policy=policy)) is type(value)
 
 
 def test_learning_gives_a_policy_that_works_or_none(mod: Any, tmp_path: Path) -> None:
