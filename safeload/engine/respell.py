@@ -73,15 +73,17 @@ _BYTES = _tagged(b"", BYTES)
 _BYTEARRAY8, _LONG4, _STOP, _BUILD = 0x96, 0x8B, 0x2E, 0x62
 _TEXT = b"SV"
 
+# Longer literals are passed over by Python code: each length is an alternative, and has to be compiled by every process.
+_SHORT = 63
 # What stays as it is. The census has checked arguments; here only their lengths matter. The most frequent opcodes of
 # numbers stand first, because the regular expression engine tries the alternatives in order.
 _RUN = re.compile(
     rb"(?s)(?:J....|M..|K.|["
     + re.escape(bytes(code for code in opcodes.SIMPLE if code not in _SPELLINGS) + b"Ro\x81\x93\x97\x98")
     + rb"]|[hq].|[\x8cCU\x8a]"
-    + opcodes.COUNTED_1
+    + opcodes.counted(1, _SHORT)
     + rb"|[XBT]"
-    + opcodes.COUNTED_4
+    + opcodes.counted(4, _SHORT)
     + rb"|G.{8}|[jr]....|[pgILFP][^\n]*\n|[SV][^\n]{0,255}\n|[ci][^\n]*\n[^\n]*\n|\x80."
     + opcodes.NOTHING
     + rb")*+"

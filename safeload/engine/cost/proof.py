@@ -33,6 +33,8 @@ _LOOSE_NUMBERS = 8_192
 _LOOSE_REFERENCE = 32
 # Below this size a stream cannot hold that many numbers.
 _SMALL = 2 * _LOOSE_NUMBERS
+# A pickler begins another frame about here.
+_ONE_FRAME = 1 << 17
 
 _CONSTANT = rb"[N\x88\x89]"
 _ANY_TUPLE, _TUPLE_1_OR_2, _TUPLE_1 = rb"[\x85\x86\x87]", rb"[\x85\x86]", rb"\x85"
@@ -103,9 +105,17 @@ class _Dialect:
     @Once
     def small(self) -> re.Pattern[bytes]:
         """For streams too short to hold many numbers: only tuples and the memo matter."""
+        return self._loose(self.memo)
+
+    @Once
+    def medium(self) -> re.Pattern[bytes]:
+        """:attr:`small` without tuples in the memo: none can be used again and again."""
+        return self._loose(b"")
+
+    def _loose(self, tuple_memo: bytes) -> re.Pattern[bytes]:
         return re.compile(
             b"(?s)"
-            + _any(*self.plain[: len(self.get) + 1], *self.runs(self.memo), *self.plain[len(self.get) + 1 :])
+            + _any(*self.plain[: len(self.get) + 1], *self.runs(tuple_memo), *self.plain[len(self.get) + 1 :])
             + b"*+"
         )
 
@@ -202,10 +212,23 @@ def is_harmless(code: bytes, protocol: int) -> bool:
     """Whether the canonical stream ``code``, without code-carrying opcodes, is proven harmless to hash."""
     if not _RELIABLE:
         return False
-    if len(code) > _SMALL and not _worth_compiling(len(code), protocol):
-        return False
     dialect = _dialect(_generation(protocol))
+    if len(code) > _SMALL and not _worth_compiling(len(code), protocol):
+        return protocol >= 4 and _few_hashes(code) and _Loose(code, dialect, small=True).proven(2)
     return _Loose(code, dialect, small=len(code) <= _SMALL).proven(2 if protocol >= 2 else 0)
+
+
+# The opcodes of numbers of more than two bytes, and of tuples: keys of other kinds hash at random, or are too few to collide.
+_HASHED = (b"J", b"G", b"\x8a", b"L", b"t", b"\x85", b"\x86", b"\x87")
+
+
+def _few_hashes(code: bytes) -> bool:
+    """Whether a stream of protocol 4 has few keys whose hashes somebody could choose.
+
+    The bytes of the opcodes are counted wherever they stand, so it is never too few. The pattern for medium streams lets no tuple be
+    used twice, so each counts once.
+    """
+    return sum(map(code.count, _HASHED)) <= _LOOSE_NUMBERS
 
 
 def is_plain(data: bytes) -> bool:
@@ -216,12 +239,14 @@ def is_plain(data: bytes) -> bool:
     size = len(data)
     if (
         not _RELIABLE
-        or not _FRAME_END < size <= _SMALL
+        or not _FRAME_END < size <= _ONE_FRAME
         or data[0] != 0x80
         or data[1] not in (4, 5)
         or data[2] != _FRAME
         or int.from_bytes(data[3:_FRAME_END], "little") != size - _FRAME_END
     ):
+        return False
+    if size > _SMALL and not _few_hashes(data):
         return False
     return _Loose(data, _dialect(4), small=True).proven(_FRAME_END)
 
@@ -303,18 +328,20 @@ class _Loose:
     """Goes on where a pattern stops: long strings, and a bounded number of values that may be keys."""
 
     def __init__(self, code: bytes, dialect: _Dialect, *, small: bool = False) -> None:
+        """``small``: it is short, or has few keys whose hashes somebody could choose."""
         self.code = code
         self.last = len(code) - 1
         self.dialect = dialect
         self.left = 0 if small else _LOOSE_NUMBERS
         self.small = small
+        self.pattern = dialect.large if not small else dialect.small if len(code) <= _SMALL else dialect.medium
         self._records: re.Pattern[bytes] | None = None
         self._lesson = 0 if dialect.memo == _MEMOIZE and len(code) >= _MANY else len(code)  # where it is time to learn
 
     def proven(self, pos: int) -> bool:
         """Whether the pattern gets from ``pos`` to the STOP at the end."""
         code, last = self.code, self.last
-        pattern = self.dialect.small if self.small else self.dialect.large
+        pattern = self.pattern
         while pos >= 0:
             pos = self.run(pattern, pos, len(code))
             if pos >= last:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from safeload.engine.cost import proof as shapes
+from safeload.engine.cost import proof
 from safeload.engine.cost.proof import is_harmless, is_plain
 from safeload.engine.trace import Tracer
 from safeload.errors import FormatError, LimitExceededError
@@ -23,7 +23,7 @@ PRIME = (1 << 61) - 1
 @pytest.fixture(autouse=True)
 def patterns_are_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     """The patterns for large streams are used from the first stream on, not only once compiling them is worth it."""
-    monkeypatch.setattr(shapes, "_PATIENCE", 0)
+    monkeypatch.setattr(proof, "_PATIENCE", 0)
 
 
 def long1(value: int) -> bytes:
@@ -305,3 +305,18 @@ def test_keys_with_objects_that_hold_them() -> None:
     """An object may hold the dict whose key it is."""
     walk(b"cm\nA\n)R\x94}\x94h\x00\x85Nsbh\x00.")
     walk(b"cm\nA\n)R\x94}(\x8c\x01d}\x94h\x00\x85Nsubh\x00.")
+
+
+def test_proof_of_medium_streams() -> None:
+    """Records are proven before it pays to compile the patterns for large streams; many numbers or tuples that may be keys are not."""
+    records = pickle.dumps([{"id": index, "name": f"n{index}", "score": index / 2} for index in range(1_000)], 4)
+    assert 16_384 < len(records) < 65_536
+    assert is_plain(records)
+    for value in (
+        {index << 20: None for index in range(1, 10_000)},
+        {(index % 7, index): None for index in range(4_000)},
+        [("a" * 100, index) for index in range(2_000)],
+    ):
+        data = pickle.dumps(value, 4)
+        assert not is_plain(data)
+        assert not is_harmless(_without_frames(data), 4)
