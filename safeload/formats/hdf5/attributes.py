@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Read", "read_attributes"]
 
-# What HDF5's dimension scales (netCDF has them everywhere) keep in references: nothing that a nested dict needs.
-_SCALES = frozenset({"DIMENSION_LIST", "REFERENCE_LIST"})
-
 
 class Read(NamedTuple):
     """Attributes by name, the bytes of all attributes so far, what could not be read and why, and what is left out."""
@@ -70,11 +67,8 @@ def read_attributes(library: Library, heap: Heap, identifier: Any, address: int,
                 read.values[name] = _value(library, identifier, raw)
         except LimitExceededError:
             raise
-        except ReferenceTypeError as error:
-            if name in _SCALES:
-                read.left_out.append(name)
-            else:
-                read.problems.append((name, error))
+        except ReferenceTypeError:
+            read.left_out.append(name)
         except (SafeloadError, TypeError, ValueError, NotImplementedError, OSError) as error:
             read.problems.append((name, error))
     return read

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from safeload.errors import FormatError, LimitExceededError, LoadError, SafeloadError
+from safeload.facts.printable import printable_ascii
 from safeload.findings import Finding, Severity, Verdict
 from safeload.formats.hdf5.attributes import read_attributes
 from safeload.formats.hdf5.dataset import Dataset, check_announced
@@ -210,7 +211,7 @@ class Tree:
             elif node.kind == "other":
                 raise FormatError("an object of a kind that safeload does not read", code="format.unsupported")
         except ReferenceTypeError as error:
-            self.report(error.code, str(error), node.path)
+            self.report(error.code, f"{error}, and {printable_ascii(node.path)} holds some", node.path)
         except LimitExceededError:
             raise
         except (SafeloadError, TypeError, ValueError, NotImplementedError) as error:
@@ -222,7 +223,7 @@ class Tree:
         for name in read.left_out:
             self.report(
                 "hdf5.reference",
-                "references that say which dataset is a scale of which; they are left out",
+                "an attribute that holds references, to scales or a palette for instance; it is left out",
                 f"{node.path}@{name}",
                 clean=True,
             )

@@ -369,6 +369,24 @@ class TestOutside:
         assert len([f for f in safeload.scan(make(fill)).findings if f.rule_id == "hdf5.reference"]) == 3
         assert refused(make(fill)) == "hdf5.reference"
 
+    def test_a_reference_in_an_attribute_is_left_out(self):
+        """The palette of an image: the dataset on which it stands loads, and a dataset of references is named by the error."""
+
+        def fill(file):
+            file["palette"] = np.zeros((4, 3), "u1")
+            file["image"] = np.ones((2, 2), "u1")
+            file["image"].attrs["PALETTE"] = file["palette"].ref
+
+        def more(file):
+            fill(file)
+            file.create_dataset("cells", data=file["palette"].ref, dtype=h5py.ref_dtype)
+
+        assert safeload.scan(make(fill)).verdict is Verdict.CLEAN
+        assert safeload.loads(make(fill))["image"].tolist() == [[1, 1], [1, 1]]
+        with pytest.raises(safeload.PolicyError, match="cells"):
+            safeload.loads(make(more))
+        assert safeload.loads(make(more), member="image").tolist() == [[1, 1], [1, 1]]
+
     def test_dimension_scales_are_left_out(self):
         """The references that netCDF files have everywhere are noted; the arrays load."""
 
