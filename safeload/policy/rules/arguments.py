@@ -189,7 +189,7 @@ def _factory(use: Use, context: Context) -> str | None:
 def _pairs(use: Use, _context: Context) -> str | None:
     """``OrderedDict()``, ``OrderedDict([[k, v], ...])`` (Python 2), ``Counter({...})``."""
     args = use.args
-    if not args or (len(args) == 1 and type(args[0]) in (list, dict, tuple)):
+    if not args or (len(args) == 1 and type(args[0]) in (list, dict, Pairs, tuple)):
         return None
     return "its argument is not a dict or a list of pairs"
 

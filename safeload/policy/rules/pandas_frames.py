@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from safeload.policy.rules.places import check_places
 from safeload.policy.rules.producers import COLUMNS, INDEXES, is_column, is_made_by, is_plain_array
 from safeload.policy.rules.registry import argument_rule, has_names
-from safeload.program import SMALL, StandinType
+from safeload.program import SMALL, Pairs, StandinType
 
 if TYPE_CHECKING:
     from safeload.policy.decision import Context
@@ -39,7 +39,7 @@ def _frame(use: Use, context: Context) -> str | None:
     if type(metadata) not in (list, set, tuple) or not set(metadata) <= {"name", "_name"}:
         return "the metadata names other attributes than the name"
     for key in ("attrs", "_attrs"):
-        if type(state.get(key)) not in (dict, type(None)):
+        if type(state.get(key)) not in (dict, Pairs, type(None)):
             return "attrs is not a dict"
     flags = state.get("_flags", {})
     if type(flags) is not dict or not flags.keys() <= {"allows_duplicate_labels"}:
