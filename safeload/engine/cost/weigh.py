@@ -299,7 +299,8 @@ class Scales:
             # Its keys are in a dict of the stream already, and their probes are counted there; a call that copies it may need as many.
             items, keys = given[1::2], given[::2]
             self.keys.weigh(keys, by_stream=True)
-            again = len(keys) ** 2 if any(self.flags(key) & OPAQUE for key in keys) else 0
+            if not LEAVES.issuperset(map(type, keys)) and any(self.flags(key) & OPAQUE for key in keys):
+                again = len(keys) ** 2
         for values in (items, [item[0] for item in items if type(item) in (tuple, list) and item]):
             self.keys.weigh([key for key in values if not self.flags(key) & MUTABLE], by_stream=False)
         after = account.work, account.constructed + again, account.small
