@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Spread"]
 
 _SHORT: Final = 0.1  # seconds: windows that are done sooner cost more than their work, and grow
+_SETTLED: Final = 5  # seconds that tasks which nobody waits for may take to be queued, at most
 _MANY: Final = 32  # fewer tasks than this are not worth starting processes for
 
 
@@ -161,6 +162,9 @@ class Spread:
         try:
             for result in results:
                 yield result.open() if isinstance(result, Packed) else result
+        except GeneratorExit:
+            _give_no_more(parallel)
+            raise
         finally:
             with warnings.catch_warnings():
                 # joblib warns of results that nobody took; whoever stops early knows.
@@ -180,6 +184,23 @@ def _taken(tasks: Iterator[Task], size: int) -> tuple[list[Task], Exception | No
 
 def _backend(parallel: Any) -> Any:
     return parallel._backend  # noqa: SLF001 - joblib tells it nowhere else
+
+
+def _give_no_more(parallel: Any) -> None:
+    """Let loky take what it was given, and give it no more: its workers are about to be killed.
+
+    A task that is on its way to it then (joblib 1.6 gives it the next one from a thread of loky's) would end that thread with a
+    ``KeyError``: a traceback on standard error, and queues that nobody closes.
+    """
+    waiting = getattr(getattr(_backend(parallel), "_workers", None), "_work_ids", None)
+    if waiting is None:
+        return
+    parallel._aborting = True  # noqa: SLF001 - as closing its results does, too late
+    with parallel._lock:  # noqa: SLF001 - held while a task is given
+        pass
+    end = time.monotonic() + _SETTLED
+    while not waiting.empty() and time.monotonic() < end:
+        time.sleep(0.001)
 
 
 def _answer_for_lost_workers(backend: Any) -> None:

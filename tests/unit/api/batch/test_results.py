@@ -8,6 +8,7 @@ import os
 import pickle
 import sys
 import threading
+import time
 
 import pytest
 
@@ -351,3 +352,24 @@ def test_leaving_early_leaves_no_warnings_and_no_threads(files):
         next(batch)
     assert list(batch) == []
     assert threading.active_count() <= before + 1
+
+
+def test_leaving_early_waits_for_what_is_on_its_way_to_a_process(files, monkeypatch):
+    """Killing workers while loky's thread was given one more task ended that thread with a KeyError, now and then."""
+    from joblib.externals.loky import process_executor
+
+    submit, failed, main = process_executor.ProcessPoolExecutor.submit, [], threading.current_thread()
+
+    def slowly(self, *arguments, **named):
+        future = submit(self, *arguments, **named)
+        if threading.current_thread() is not main:
+            time.sleep(0.2)  # long enough for the main thread to leave
+        return future
+
+    monkeypatch.setattr(process_executor.ProcessPoolExecutor, "submit", slowly)
+    monkeypatch.setattr(threading, "excepthook", failed.append)
+    for taken in (1, 1, 4):
+        with safeload.scan_many(itertools.cycle(files), jobs=2) as batch:
+            for _ in range(taken):
+                next(batch)
+    assert failed == []
