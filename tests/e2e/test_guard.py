@@ -236,8 +236,9 @@ def test_net_refuses_names_whose_conditions_it_cannot_check(tmp_path):
     ], run.stderr  # fmt: skip
 
 
-def test_pytest_plugin_fails_tests_and_prints_the_policy(tmp_path):
+def test_pytest_plugin_fails_tests_and_prints_the_policy(tmp_path, monkeypatch):
     """A test that unpickles what is not allowed fails, also if the program swallowed the error; off by default."""
+    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)  # those of the run that this test is part of
     (tmp_path / "test_it.py").write_text(
         textwrap.dedent("""
         import os, pickle
