@@ -30,7 +30,7 @@ KEYS: dict[str, Any] = {
     "path": [pathlib.PurePosixPath(f"/a/{index}") for index in range(COUNT)],
     "address": [ipaddress.ip_address(index) for index in range(COUNT)],
     "aware": [dt.datetime(2020, 1, 1, tzinfo=AWARE) + dt.timedelta(seconds=index) for index in range(COUNT)],
-    "naive": [dt.datetime.min + dt.timedelta(seconds=index) for index in range(COUNT)],
+    "naive": [dt.datetime(2020, 1, 1) + dt.timedelta(seconds=index) for index in range(COUNT)],  # noqa: DTZ001 - on purpose
     "numpy": [np.int64(index) for index in range(COUNT)],
     "in tuples": [(decimal.Decimal(index), index) for index in range(COUNT)],
 }
