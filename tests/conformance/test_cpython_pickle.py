@@ -48,13 +48,9 @@ _MEMO = Deviation(
     ("limit.memo-index",),
 )
 _GETATTR = Deviation(
-    "nested classes (protocols 0 to 3) and bound methods are calls of builtins.getattr, which may only be called for "
-    "listed attributes of listed classes: with any others it reaches everything",
+    "bound methods are calls of builtins.getattr (protocols 0 to 3), which may only be called for listed attributes of "
+    "listed classes, and for names inside of a class that is named: with any others it reaches everything",
     ("policy.argument",),
-)
-_COMPUTED_CLASS = Deviation(
-    "the class to construct is the result of a call of builtins.getattr; a class has to be named",
-    ("policy.argument", "policy.computed-call"),
 )
 _PARTIAL = Deviation(
     "protocols 2 and 3 call the result of functools.partial; a callable has to be named",
@@ -80,7 +76,6 @@ DEVIATIONS: dict[str, Deviation] = {
     "test_long_binget": _MEMO,
     **dict.fromkeys(
         (
-            "test_nested_names",
             "test_in_band_buffers",
             "test_oob_buffers",
             "test_oob_buffers_writable_to_readonly",
@@ -89,8 +84,8 @@ DEVIATIONS: dict[str, Deviation] = {
         ),
         _GETATTR,
     ),
-    "test_py_methods": _COMPUTED_CLASS,
-    "test_c_methods": _COMPUTED_CLASS,
+    "test_py_methods": _GETATTR,
+    "test_c_methods": _GETATTR,
     "test_complex_newobj_ex": _PARTIAL,
     "InMemoryTests.test_misc_get": _TRAILING,
     "GrantedCodeTests.test_misc_get": _TRAILING,
@@ -114,7 +109,10 @@ _CALLED = """
     collections.UserList http.cookies.Morsel http.cookies.SimpleCookie os.stat_result os.statvfs_result os.terminal_size time.struct_time
 """
 # What they only name.
-_NAMED = "dbm.whichdb functools.reduce math.log os.path.join builtins:str.upper mödule.glöbal"
+_NAMED = """
+    dbm.whichdb functools.reduce math.log os.path.join builtins:str.upper mödule.glöbal builtins:bytearray.maketrans
+    builtins:dict.fromkeys builtins:str.count builtins:str.index builtins:tuple.count
+"""
 # Classes that tests define while they run, by their place in the suite's module.
 _DEFINED_LATER = """
     Bad Clearer Nested Nested.A Nested.A.B Nested.A.B.C PyMethodsTest PyMethodsTest.Nested PyMethodsTest.Nested.ketchup
