@@ -42,7 +42,7 @@ _COMPANIONS = {
     "sklearn": ("sklearn.base", "sklearn.utils.validation", "scipy.sparse", "scipy.special", "scipy.linalg", "scipy.spatial",
                 "narwhals.stable.v2._namespace", "narwhals._duration", "narwhals._interchange.dataframe",
                 "narwhals._pandas_like.namespace", "narwhals._pandas_like.group_by", "narwhals._pandas_like.selectors"),
-    "torch": ("torch", "torch.nn", "torch._weights_only_unpickler", "torch.serialization"),
+    "torch": ("torch", "torch.nn", "torch._weights_only_unpickler", "torch.serialization", "torch.utils.serialization"),
     "keras": ("keras", "keras.src.saving.saving_lib", "keras.models", "keras.layers"),
     "xgboost": ("xgboost", "xgboost.sklearn", "scipy.sparse", "sklearn.base", "pandas"),
     "lightgbm": ("lightgbm", "lightgbm.sklearn", "scipy.sparse"),
